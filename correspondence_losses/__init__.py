@@ -1,0 +1,3 @@
+"""Losses and blocks that align dense features by correspondence."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,79 @@
+"""Argument checks: one line each, and errors that name the argument, what it got and what it wants.
+
+Every check reads shapes, dtypes and devices only, never values, so it costs no synchronisation and traces under
+``torch.compile``. :func:`check_labels` alone looks at values, and only where they lie in host memory.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def check_floating(name: str, tensor: Tensor) -> None:
+    """Raise ``TypeError`` unless ``tensor`` is a floating-point tensor."""
+    _check_tensor(name, tensor)
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must be a floating-point tensor, got {tensor.dtype}")
+
+
+def check_integer(name: str, tensor: Tensor) -> None:
+    """Raise ``TypeError`` unless ``tensor`` holds integers (``bool`` is a mask, not an integer)."""
+    _check_tensor(name, tensor)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must be an integer tensor, got {tensor.dtype}")
+
+
+def check_bool(name: str, tensor: Tensor) -> None:
+    """Raise ``TypeError`` unless ``tensor`` is boolean."""
+    _check_tensor(name, tensor)
+    if tensor.dtype != torch.bool:
+        raise TypeError(f"{name} must be a bool tensor, got {tensor.dtype}")
+
+
+def check_rank(name: str, tensor: Tensor, rank: int, wanted: str, *, exact: bool = True) -> None:
+    """Raise ``ValueError`` unless ``tensor`` has ``rank`` dimensions, or at least that many if not ``exact``."""
+    if tensor.ndim < rank or (exact and tensor.ndim > rank):
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(tensor.shape)}")
+
+
+def check_shape(name: str, tensor: Tensor, shape: Sequence[int], wanted: str) -> None:
+    """Raise ``ValueError`` unless ``tensor`` has exactly ``shape``; ``wanted`` says where that shape comes from."""
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)} ({wanted}), got {tuple(tensor.shape)}")
+
+
+def check_not_empty(name: str, tensor: Tensor) -> None:
+    """Raise ``ValueError`` if any dimension of ``tensor`` is 0."""
+    if tensor.numel() == 0:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(tensor.shape)}")
+
+
+def check_same_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise ``ValueError`` unless both tensors lie on one device."""
+    if tensor.device != other.device:
+        raise ValueError(f"{name} must be on the device of {other_name}, {other.device}, got {tensor.device}")
+
+
+def check_positive(name: str, value: float, *, zero: bool = False) -> None:
+    """Raise ``ValueError`` unless ``value`` is above 0, or not below it if ``zero`` is allowed."""
+    if not (value >= 0 if zero else value > 0):
+        raise ValueError(f"{name} must be {'at least' if zero else 'above'} 0, got {value}")
+
+
+def check_labels(name: str, labels: Tensor, num_labels: int) -> None:
+    """Raise ``ValueError`` if a label in host memory is outside ``[0, num_labels)``.
+
+    On an accelerator the check would stall the device, and under ``torch.compile`` it would break the graph: there
+    it is left out.
+    """
+    if labels.device.type != "cpu" or torch.compiler.is_compiling() or labels.numel() == 0:
+        return
+    low, high = labels.aminmax()
+    if low < 0 or high >= num_labels:
+        raise ValueError(f"{name} must lie in [0, {num_labels}), got values from {int(low)} to {int(high)}")
+
+
+def _check_tensor(name: str, tensor: object) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
