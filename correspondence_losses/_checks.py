@@ -64,10 +64,12 @@ def check_positive(name: str, value: float, *, zero: bool = False) -> None:
 def check_labels(name: str, labels: Tensor, num_labels: int) -> None:
     """Raise ``ValueError`` if a label in host memory is outside ``[0, num_labels)``.
 
-    On an accelerator the check would stall the device, and under ``torch.compile`` it would break the graph: there
-    it is left out.
+    On an accelerator the check would stall the device, and ``torch.compile`` and ``torch.func`` have no values
+    to look at: there it is left out.
     """
     if labels.device.type != "cpu" or torch.compiler.is_compiling() or labels.numel() == 0:
+        return
+    if torch._C._functorch.is_functorch_wrapped_tensor(labels):
         return
     low, high = labels.aminmax()
     if low < 0 or high >= num_labels:

@@ -1,0 +1,365 @@
+"""Statistics of dense features over image segments, and the two criteria on them (thesis, eq. 4.2 to 4.5)."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from correspondence_losses._checks import (
+    check_floating,
+    check_integer,
+    check_labels,
+    check_not_empty,
+    check_positive,
+    check_rank,
+    check_same_device,
+    check_shape,
+)
+
+__all__ = ["SegmentStatistics", "segment_invariance_loss", "segment_separation_loss", "segment_statistics"]
+
+# Pixels are visited in blocks, so that what is computed of a block is used while it is still in the cache and no
+# intermediate of the features' size is ever held.
+_BLOCK_ELEMENTS = 2**20
+
+
+class SegmentStatistics(NamedTuple):
+    """What :func:`segment_statistics` returns; an empty segment has count, mean and squared deviation 0."""
+
+    counts: Tensor
+    """(..., s): number of pixels, in the dtype of the means; not differentiable."""
+    means: Tensor
+    """(..., s, d): eq. 4.2."""
+    squared_deviations: Tensor
+    """(..., s, d): eq. 4.3."""
+
+
+def segment_statistics(
+    features: Tensor, segments: Tensor, num_segments: int | None = None, *, ignore_index: int | None = None
+) -> SegmentStatistics:
+    r"""Pixel count, mean and summed squared deviation of the features of each segment.
+
+    For each segment :math:`S_i` with :math:`n_{S_i}` pixels, and each channel on its own,
+
+    .. math::
+
+        \mu_{S_i} = \frac{1}{n_{S_i}} \sum_{p \in S_i} z_p, \qquad
+        v_{S_i} = \sum_{p \in S_i} (z_p - \mu_{S_i})^2 .
+
+    All images and segments are reduced together, in two passes over the features (mean, then deviation from it, so
+    that nothing cancels), accumulated in float64 on a CPU and in float32 on an accelerator. The backward is in closed
+    form and keeps nothing of the features' size but the features themselves.
+
+    Args:
+        features: (..., d, H, W), floating point.
+        segments: A label map (..., H, W) of integers, or a stack of binary masks (..., s, H, W), bool, which may
+            overlap. Leading dimensions are those of ``features``.
+        num_segments: Number of segments s; the labels of a map lie in [0, s). Default: the largest label plus one,
+            which waits for the device; give it to avoid that, or under ``torch.compile``. On an accelerator, a label
+            outside the range belongs to no segment; on a CPU it is an error.
+        ignore_index: A label whose pixels belong to no segment: its count is 0. With masks there is nothing to
+            ignore.
+
+    Returns:
+        Counts (..., s), means (..., s, d) and squared deviations (..., s, d), in float32, or float64 for float64
+        features.
+
+    Raises:
+        TypeError: If ``features`` is not floating point, or ``segments`` neither integer nor bool.
+        ValueError: If shapes or devices do not fit, ``features`` is empty, or a label is out of range.
+
+    Source:
+        Thesis, eq. 4.2 and 4.3.
+
+    Example:
+        >>> features = torch.tensor([[[1.0, 3.0, 5.0, 9.0]]])  # one channel, one row
+        >>> segments = torch.tensor([[0, 0, 1, 1]])
+        >>> counts, means, squared_deviations = segment_statistics(features, segments)
+        >>> counts.tolist(), means.tolist(), squared_deviations.tolist()
+        ([2.0, 2.0], [[2.0], [7.0]], [[2.0], [8.0]])
+    """
+    check_floating("features", features)
+    check_rank("features", features, 3, "(..., d, H, W)", exact=False)
+    check_not_empty("features", features)
+    leading, channels, image = features.shape[:-3], features.shape[-3], features.shape[-2:]
+    if segments.dtype == torch.bool:
+        membership, num_segments = _check_masks(features, segments, num_segments, ignore_index)
+    else:
+        membership, num_segments = _check_label_map(features, segments, num_segments, ignore_index)
+    counts, means, deviations = _SegmentStatistics.apply(
+        features.reshape(-1, channels, image.numel()), membership, num_segments
+    )
+    return SegmentStatistics(
+        counts.reshape(*leading, num_segments),
+        means.reshape(*leading, channels, num_segments).mT,
+        deviations.reshape(*leading, channels, num_segments).mT,
+    )
+
+
+def segment_invariance_loss(statistics: SegmentStatistics) -> Tensor:
+    r"""Mean squared deviation of the pixels from their segment's mean, for each channel.
+
+    .. math:: \mathcal{L}_\text{Inv} = \frac{\sum_{S_i \in S} v_{S_i}}{\sum_{S_i \in S} n_{S_i}}
+
+    Args:
+        statistics: From :func:`segment_statistics`.
+
+    Returns:
+        (..., d). Without any pixel in a segment it is 0, with gradient 0.
+
+    Raises:
+        ValueError: If the shapes of the statistics do not fit each other.
+
+    Source:
+        Thesis, eq. 4.4.
+
+    Example:
+        >>> features = torch.tensor([[[1.0, 3.0, 5.0, 9.0]]])
+        >>> segment_invariance_loss(segment_statistics(features, torch.tensor([[0, 0, 1, 1]]))).tolist()
+        [2.5]
+    """
+    _check_statistics(statistics)
+    pixels = statistics.counts.sum(-1, keepdim=True)
+    return statistics.squared_deviations.sum(-2) / pixels.clamp(min=1)
+
+
+def segment_separation_loss(statistics: SegmentStatistics, beta: float = 0.5) -> Tensor:
+    r"""Hinge that keeps the means of any two segments at least ``beta`` apart, for each channel.
+
+    .. math:: \mathcal{L}_V = \frac{\sum_{i < j} \max(0, \beta - |\mu_{S_i} - \mu_{S_j}|)}{S (S - 1) / 2}
+
+    over the S segments that have pixels. Sorted means give it in O(S log S) a channel instead of all S²
+    differences.
+
+    Args:
+        statistics: From :func:`segment_statistics`.
+        beta: The distance wanted, in the features' units; above 0.
+
+    Returns:
+        (..., d). With fewer than two segments it is 0, with gradient 0.
+
+    Raises:
+        ValueError: If the shapes of the statistics do not fit each other, or ``beta`` is not above 0.
+
+    Source:
+        Thesis, eq. 4.5; the sum is over unordered pairs, as its denominator counts them.
+
+    Example:
+        >>> features = torch.tensor([[[0.0, 0.0, 0.2, 3.0]]])
+        >>> segment_separation_loss(segment_statistics(features, torch.tensor([[0, 0, 1, 2]]))).tolist()
+        [0.1...]
+    """
+    _check_statistics(statistics)
+    check_positive("beta", beta)
+    present = statistics.counts > 0
+    num_present = present.sum(-1, keepdim=True)
+    means = statistics.means - _mean_of_present(statistics.means.detach(), present)
+    means = means.mT.masked_fill(~present.unsqueeze(-2), 0)
+    num_close, weights = _close_pairs(means.detach(), present, beta)
+    # Over the close pairs i < j in order of their means, the sum of beta - (mean_j - mean_i) is linear in the means.
+    hinges = beta * num_close + (weights * means).sum(-1)
+    return hinges / (num_present * (num_present - 1) / 2).clamp(min=1)
+
+
+def _mean_of_present(means: Tensor, present: Tensor) -> Tensor:
+    """(..., s, d) -> (..., 1, d): any shift leaves the hinges as they are; this one keeps their digits."""
+    weights = present / present.sum(-1, keepdim=True).clamp(min=1)
+    return (means * weights.unsqueeze(-1)).sum(-2, keepdim=True)
+
+
+def _close_pairs(means: Tensor, present: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Pairs closer than beta (...), and each mean's number of close means above it less those below it (..., s)."""
+    # Absent segments sort to the end, beyond the window of any that is present.
+    means = means.masked_fill(~present.unsqueeze(-2), torch.inf)
+    ordered = means.sort(-1).values
+    window_start = torch.searchsorted(ordered, means - beta, right=True)
+    window_end = torch.searchsorted(ordered, means + beta)
+    above = window_end - torch.searchsorted(ordered, means, right=True)
+    below = torch.searchsorted(ordered, means) - window_start
+    inside = present.unsqueeze(-2)
+    num_close = ((window_end - window_start - 1) * inside).sum(-1) / 2
+    return num_close.to(means.dtype), ((above - below) * inside).to(means.dtype)
+
+
+def _check_statistics(statistics: SegmentStatistics) -> None:
+    counts, means, squares = statistics
+    for name, tensor in zip(SegmentStatistics._fields, statistics, strict=True):
+        check_floating(f"statistics.{name}", tensor)
+    check_rank("statistics.means", means, 2, "(..., s, d)", exact=False)
+    check_shape("statistics.counts", counts, means.shape[:-1], "the means' less the channels")
+    check_shape("statistics.squared_deviations", squares, means.shape, "the means'")
+
+
+def _check_segments(features: Tensor, segments: Tensor, shape: tuple[int, ...], wanted: str) -> None:
+    check_shape("segments", segments, shape, wanted)
+    check_same_device("segments", segments, "features", features)
+
+
+def _check_masks(
+    features: Tensor, masks: Tensor, num_segments: int | None, ignore_index: int | None
+) -> tuple[Tensor, int]:
+    """Masks as (b, s, n), and s."""
+    check_rank("segments", masks, features.ndim, "(..., s, H, W) like the features", exact=True)
+    count = masks.shape[-3]
+    _check_segments(
+        features,
+        masks,
+        (*features.shape[:-3], count, *features.shape[-2:]),
+        "a stack of masks, (..., s, H, W)",
+    )
+    if num_segments not in (None, count):
+        raise ValueError(f"num_segments must be the number of masks, {count}, or None, got {num_segments}")
+    if ignore_index is not None:
+        raise ValueError("ignore_index must be None with a stack of masks: leave out the mask to be ignored")
+    return masks.reshape(-1, count, masks.shape[-2] * masks.shape[-1]), count
+
+
+def _check_label_map(
+    features: Tensor, labels: Tensor, num_segments: int | None, ignore_index: int | None
+) -> tuple[Tensor, int]:
+    """Labels as (b, n) in [0, s], where s stands for no segment, and s."""
+    check_integer("segments", labels)
+    _check_segments(
+        features,
+        labels,
+        features.shape[:-3] + features.shape[-2:],
+        "a label map, the features' without channels",
+    )
+    if num_segments is None:
+        if torch.compiler.is_compiling():
+            raise ValueError("num_segments must be given under torch.compile")
+        num_segments = max(int(labels.max()) + 1, 1)
+    if num_segments < 1:
+        raise ValueError(f"num_segments must be at least 1, got {num_segments}")
+    check_labels("segments", labels, num_segments)
+    labels = labels.reshape(-1, labels.shape[-2] * labels.shape[-1]).long()
+    outside = (labels < 0) | (labels >= num_segments)
+    if ignore_index is not None:
+        outside |= labels == ignore_index
+    return labels.masked_fill(outside, num_segments), num_segments
+
+
+class _SegmentStatistics(torch.autograd.Function):
+    """features (b, d, n) and labels (b, n) or masks (b, s, n) -> counts (b, s), means, squared deviations (b, d, s)."""
+
+    @staticmethod
+    def forward(features: Tensor, membership: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
+        if membership.dtype == torch.bool:
+            return _mask_statistics(features, membership)
+        return _label_statistics(features, membership, num_segments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        features, membership, _ = inputs
+        counts, means, _ = output
+        ctx.mark_non_differentiable(counts)
+        ctx.save_for_backward(features, membership, counts, means)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        # The residuals of a segment sum to 0, so the deviation's gradient does not flow through the mean:
+        # dz_p = g_mean / n + 2 g_square (z_p - mean), an offset and a slope that are constant on a segment.
+        features, membership, counts, means = ctx.saved_tensors
+        _, grad_means, grad_squares = grads
+        slopes = 2 * grad_squares
+        offsets = grad_means / counts.clamp(min=1).unsqueeze(1) - slopes * means
+
+        def gradient(block: slice) -> Tensor:
+            members = membership[..., block]
+            values = features[..., block].to(means.dtype)
+            return torch.addcmul(_of_segment(offsets, members), _of_segment(slopes, members), values)
+
+        blocks = _blocks(features)
+        if len(blocks) == 1:
+            return gradient(blocks[0]).to(features.dtype), None, None
+        grad_features = torch.empty_like(features)
+        for block in blocks:
+            grad_features[..., block] = gradient(block)
+        return grad_features, None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], features: Tensor, membership: Tensor, num_segments: int
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        def fold(tensor: Tensor, dim: int | None) -> Tensor:
+            tensor = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            return tensor.flatten(0, 1)
+
+        outputs = _SegmentStatistics.apply(fold(features, in_dims[0]), fold(membership, in_dims[1]), num_segments)
+        return tuple(output.unflatten(0, (info.batch_size, -1)) for output in outputs), (0, 0, 0)
+
+
+def _label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
+    b, d, _ = features.shape
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    # A running sum over all pixels of a segment loses digits in float32, and does so with a bias where the features
+    # are constant, which is where the loss drives them.
+    accumulator = torch.float64 if features.device.type == "cpu" else dtype
+    sums = features.new_zeros(b, d, num_segments + 1, dtype=accumulator)
+    squares = torch.zeros_like(sums)
+    counts = torch.zeros_like(sums[:, :1])
+    blocks = _blocks(features)
+    for block in blocks:
+        values = features[..., block].to(accumulator)
+        _add_to_segments(sums, values, labels[:, block])
+        _add_to_segments(counts, torch.ones_like(values[:, :1]), labels[:, block])
+    means = (sums / counts.clamp(min=1)).to(dtype)
+    for block in blocks:
+        residuals = features[..., block].to(dtype) - _gather(means, labels[:, block])
+        _add_to_segments(squares, residuals.square().to(accumulator), labels[:, block])
+    counts, means, squares = (table[..., :num_segments].to(dtype) for table in (counts, means, squares))
+    return counts.squeeze(1), means.contiguous(), squares
+
+
+def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # Masks may overlap, so a pixel has no one residual: sums and sums of squares, centred, in float64, instead.
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    accumulator = dtype if features.device.type == "mps" else torch.float64
+    (b, d, _), s = features.shape, masks.shape[1]
+    centre = features.mean(-1, keepdim=True, dtype=accumulator)
+    sums = features.new_zeros(b, d, s, dtype=accumulator)
+    squares = torch.zeros_like(sums)
+    for block in _blocks(features):
+        members = masks[..., block].to(accumulator).mT
+        values = features[..., block].to(accumulator) - centre
+        sums += _matmul(values, members)
+        squares += _matmul(values.square(), members)
+    counts = masks.sum(-1, dtype=accumulator)
+    offsets = sums / counts.clamp(min=1).unsqueeze(1)
+    means = (centre + offsets) * (counts > 0).unsqueeze(1)
+    squares = (squares - sums * offsets).clamp(min=0)
+    return counts.to(dtype), means.to(dtype), squares.to(dtype)
+
+
+def _blocks(features: Tensor) -> list[slice]:
+    """Pixel ranges of about ``_BLOCK_ELEMENTS`` values each."""
+    b, d, n = features.shape
+    size = n if torch.compiler.is_compiling() else max(_BLOCK_ELEMENTS // (b * d), 1)
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _add_to_segments(sums: Tensor, values: Tensor, labels: Tensor) -> None:
+    """Add values (b, d, n) to sums (b, d, s + 1) in place."""
+    if values.device.type == "cpu":
+        sums.scatter_add_(-1, labels.unsqueeze(1).expand_as(values), values)
+    else:
+        # Scattered additions would be atomic there, and so in no fixed order.
+        members = labels.unsqueeze(-1) == torch.arange(sums.shape[-1], device=labels.device)
+        sums += _matmul(values, members.to(values.dtype))
+
+
+def _of_segment(table: Tensor, membership: Tensor) -> Tensor:
+    """Each pixel's sum of the table's (b, d, s) entries over the segments that it belongs to: (b, d, n)."""
+    if membership.dtype == torch.bool:
+        return _matmul(table, membership.to(table.dtype))
+    return _gather(torch.nn.functional.pad(table, (0, 1)), membership)
+
+
+def _gather(table: Tensor, labels: Tensor) -> Tensor:
+    """Table (b, d, s + 1) at labels (b, n): (b, d, n)."""
+    return table.gather(-1, labels.unsqueeze(1).expand(-1, table.shape[1], -1))
+
+
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
