@@ -33,12 +33,14 @@ def check_bool(name: str, tensor: Tensor) -> None:
 
 def check_rank(name: str, tensor: Tensor, rank: int, wanted: str, *, exact: bool = True) -> None:
     """Raise ``ValueError`` unless ``tensor`` has ``rank`` dimensions, or at least that many if not ``exact``."""
+    _check_tensor(name, tensor)
     if tensor.ndim < rank or (exact and tensor.ndim > rank):
         raise ValueError(f"{name} must have shape {wanted}, got {tuple(tensor.shape)}")
 
 
 def check_shape(name: str, tensor: Tensor, shape: Sequence[int], wanted: str) -> None:
     """Raise ``ValueError`` unless ``tensor`` has exactly ``shape``; ``wanted`` says where that shape comes from."""
+    _check_tensor(name, tensor)
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name} must have shape {tuple(shape)} ({wanted}), got {tuple(tensor.shape)}")
 
@@ -59,6 +61,14 @@ def check_positive(name: str, value: float, *, zero: bool = False) -> None:
     """Raise ``ValueError`` unless ``value`` is above 0, or not below it if ``zero`` is allowed."""
     if not (value >= 0 if zero else value > 0):
         raise ValueError(f"{name} must be {'at least' if zero else 'above'} 0, got {value}")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise ``TypeError`` unless ``value`` is an integer, and ``ValueError`` if it is below 1."""
+    if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def check_labels(name: str, labels: Tensor, num_labels: int) -> None:

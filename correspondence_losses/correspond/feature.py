@@ -1,0 +1,72 @@
+"""Matches by the distance of the features themselves (equation 2.9)."""
+
+import torch
+from torch import Tensor
+
+from .._checks import check_count, check_not_empty
+from ._blocks import pair_blocks
+from .matches import Matches, check_map_pair, keep_closest
+
+
+@torch.no_grad()
+def feature_matches(map_a: Tensor, map_b: Tensor, num_matches: int) -> Matches:
+    """The feature vector of ``map_b`` nearest to each of ``map_a``, and the closest of these pairs (equation 2.9).
+
+    NN'(z_p) is the vector of z' with the smallest l² distance to z_p. Of the pairs (z_p, NN'(z_p)) the
+    ``num_matches`` closest of each sample are kept.
+
+    The search takes one matrix product, ``argmax_q ⟨z_p, z'_q⟩ - ‖z'_q‖² / 2`` over centred vectors, in blocks whose
+    memory is bounded whatever the size of the maps; the distances that choose among the pairs and that are returned
+    are computed by subtraction. All of it is done in float32 or better and without gradient. Candidates whose
+    distances agree to the rounding of that product are equally near; of exactly equal values the lowest index is
+    taken.
+
+    Args:
+        map_a: Feature map, ``(b, d, h, w)``.
+        map_b: Feature map, ``(b, d, h', w')``.
+        num_matches: Number of match slots ``k``. Where ``map_a`` has fewer cells, the remaining slots are not valid.
+
+    Returns:
+        ``k`` matches a sample in row-major order of the cell in ``map_a``; ``distance`` is the l² distance of the
+        two vectors.
+
+    Raises:
+        TypeError: If a map is not a floating-point tensor, or ``num_matches`` not an integer.
+        ValueError: If a map is empty, the maps differ in batch size, channels or device, or ``num_matches`` is
+            below 1.
+
+    Example:
+        >>> import torch
+        >>> a = torch.tensor([0.0, 5.0, 9.0]).view(1, 1, 1, 3)
+        >>> b = torch.tensor([8.5, 0.0, 2.0]).view(1, 1, 1, 3)
+        >>> matches = feature_matches(a, b, num_matches=2)
+        >>> matches.index_a.tolist(), matches.index_b.tolist(), matches.distance.tolist()
+        ([[0, 2]], [[1, 0]], [[0.0, 0.5]])
+
+    Source:
+        Equation 2.9; Bardes et al., "VICRegL: Self-Supervised Learning of Local Visual Features", 2022.
+    """
+    check_map_pair(map_a, map_b)
+    check_not_empty("map_a", map_a)
+    check_not_empty("map_b", map_b)
+    check_count("num_matches", num_matches)
+    dtype = torch.promote_types(torch.promote_types(map_a.dtype, map_b.dtype), torch.float32)
+    a = map_a.flatten(2).to(dtype)
+    b = map_b.flatten(2).to(dtype)
+    index_b = _nearest(a, b)
+    nearest = b.gather(2, index_b[:, None, :].expand(-1, b.shape[1], -1))
+    return keep_closest(index_b, (a - nearest).square().sum(dim=1), num_matches)
+
+
+def _nearest(a: Tensor, b: Tensor) -> Tensor:
+    # ‖a - b‖² loses its digits in a matrix product where the vectors share a large mean: centring takes it away.
+    centre = b.mean(dim=2, keepdim=True)
+    a = a - centre
+    b = b - centre
+    bias = b.square().sum(dim=1, keepdim=True) / -2
+    nearest = torch.empty(a.shape[0], a.shape[2], dtype=torch.int64, device=a.device)
+    with torch.autocast(a.device.type, enabled=False):
+        for samples, cells in pair_blocks(a.shape[0], a.shape[2], b.shape[2], a.device):
+            scores = torch.baddbmm(bias[samples], a[samples, :, cells].transpose(1, 2), b[samples])
+            nearest[samples, cells] = scores.argmax(dim=-1)
+    return nearest

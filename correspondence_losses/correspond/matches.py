@@ -1,0 +1,120 @@
+"""What every correspondence producer returns, how its closest pairs are kept, and how matched vectors are read."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._checks import check_floating, check_integer, check_labels, check_rank, check_same_device, check_shape
+
+
+class Matches(NamedTuple):
+    """Pairs of corresponding cells of two feature maps, as many slots for each sample.
+
+    A cell is named by its flat row-major index, ``row * width + column``. The number of slots is fixed, so that
+    matches can be batched and compiled; ``valid`` says which slots hold a match. The others are padding: index 0
+    and an infinite distance.
+
+    :func:`location_matches`, :func:`feature_matches` and :func:`pose_matches` list their matches first, in row-major
+    order of the cell in ``a``, and the padding after them; a cell of ``b`` may be matched more than once. The slots
+    of :func:`segment_matches` are independent draws.
+
+    Attributes:
+        index_a: Cells of map ``a``, int64, shape ``(b, k)``.
+        index_b: The corresponding cells of map ``b``, int64, shape ``(b, k)``.
+        valid: Which slots hold a match, bool, shape ``(b, k)``.
+        distance: How far the two cells of each pair are apart, in the producer's own measure, shape ``(b, k)``.
+    """
+
+    index_a: Tensor
+    index_b: Tensor
+    valid: Tensor
+    distance: Tensor
+
+
+def gather_matches(map_a: Tensor, map_b: Tensor, matches: Matches) -> tuple[Tensor, Tensor]:
+    """The feature vectors of both cells of each match: z_p and z'_NN(p) of equations 2.8, 2.9 and 4.1.
+
+    Slots that hold no match read cell 0: leave them out by ``matches.valid``.
+
+    Args:
+        map_a: Feature map that ``matches.index_a`` refers to, ``(b, d, h, w)``.
+        map_b: Feature map that ``matches.index_b`` refers to, ``(b, d, h', w')``.
+        matches: ``k`` matches of each of the ``b`` samples.
+
+    Returns:
+        The vectors of ``map_a`` and those of ``map_b``, each ``(b, k, d)``.
+
+    Raises:
+        TypeError: If a map is not a floating-point tensor, or an index not an integer tensor.
+        ValueError: If the maps differ in batch size, channels or device, or the matches are not of their batch, or (in
+            host memory) name a cell outside its map.
+
+    Example:
+        >>> import torch
+        >>> from correspondence_losses.correspond import feature_matches, gather_matches
+        >>> features = torch.randn(2, 8, 3, 3)
+        >>> a, b = gather_matches(features, features, feature_matches(features, features, num_matches=4))
+        >>> a.shape, torch.equal(a, b)
+        (torch.Size([2, 4, 8]), True)
+    """
+    check_map_pair(map_a, map_b)
+    index_shape = (len(map_a), *matches.index_a.shape[1:])
+    for name, index, feature_map in (
+        ("matches.index_a", matches.index_a, map_a),
+        ("matches.index_b", matches.index_b, map_b),
+    ):
+        check_integer(name, index)
+        check_rank(name, index, 2, "(b, k)")
+        check_shape(name, index, index_shape, "batch of map_a, one slot count")
+        check_same_device(name, index, "map_a", map_a)
+        check_labels(name, index, feature_map.shape[2] * feature_map.shape[3])
+    return _gather(map_a, matches.index_a), _gather(map_b, matches.index_b)
+
+
+def check_map_pair(map_a: Tensor, map_b: Tensor) -> None:
+    """Raise unless both are feature maps ``(b, d, h, w)`` of one batch size, number of channels and device."""
+    for name, feature_map in (("map_a", map_a), ("map_b", map_b)):
+        check_floating(name, feature_map)
+        check_rank(name, feature_map, 4, "(b, d, h, w)")
+    check_shape("map_b", map_b, (*map_a.shape[:2], *map_b.shape[2:]), "batch and channels of map_a")
+    check_same_device("map_b", map_b, "map_a", map_a)
+
+
+def keep_closest(index_b: Tensor, squared_distance: Tensor, num_matches: int) -> Matches:
+    """Keep the ``num_matches`` closest of the pairs that each cell of ``a`` forms with its nearest cell of ``b``.
+
+    Among equally distant pairs the first in row-major order are kept. A pair at infinite distance is no match. A NaN
+    distance counts as the closest, so that broken features show in whatever is computed from the matches.
+
+    Args:
+        index_b: The nearest cell of ``b`` for each of the ``n`` cells of ``a``, ``(b, n)``.
+        squared_distance: The squared distance of each of these pairs, ``(b, n)``.
+        num_matches: Number of slots ``k`` of the result.
+    """
+    cells = index_b.shape[-1]
+    key = squared_distance.where(~squared_distance.isnan(), -torch.inf)
+    kept_cells = min(num_matches, cells)
+    # The k-th smallest value is unique where its position is not: ties at it are broken by hand.
+    threshold = key.topk(kept_cells, largest=False).values[..., -1:]
+    closer = key < threshold
+    tied = key == threshold
+    room = kept_cells - closer.sum(dim=-1, keepdim=True)
+    kept = (closer | (tied & (tied.cumsum(dim=-1) <= room))) & (key < torch.inf)
+
+    # The j-th kept cell is the first at which the running count of kept cells reaches j.
+    slots = torch.arange(1, num_matches + 1, device=key.device).expand(len(key), -1)
+    index_a = torch.searchsorted(kept.cumsum(dim=-1), slots.contiguous())
+    valid = index_a < cells
+    index_a = index_a.where(valid, 0)
+    return Matches(
+        index_a=index_a,
+        index_b=index_b.gather(-1, index_a).where(valid, 0),
+        valid=valid,
+        distance=squared_distance.gather(-1, index_a).sqrt().where(valid, torch.inf),
+    )
+
+
+def _gather(feature_map: Tensor, index: Tensor) -> Tensor:
+    vectors = feature_map.flatten(2)
+    return vectors.gather(2, index[:, None, :].expand(-1, vectors.shape[1], -1)).transpose(1, 2)
