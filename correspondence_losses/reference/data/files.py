@@ -1,0 +1,156 @@
+"""Reading single files of a data set: each function returns what it promises or raises :class:`DataError`.
+
+Pillow and SciPy report damaged files with whatever exception the damage happens to provoke, so the boundary to them
+catches ``Exception`` and names the file instead.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from .errors import DataError
+
+MAX_PIXELS = 64 * 2**20
+"""Images above this size are refused before they are decoded: they are damaged headers, or made to exhaust memory."""
+
+_T = TypeVar("_T")
+_COLOR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+
+
+def read_color(path: Path, *, upright: bool = False) -> NDArray[np.uint8]:
+    """Read an 8-bit image as (H, W, 3) RGB, or as (H, W, 4) RGBA if it has transparency.
+
+    Args:
+        path: The image file.
+        upright: Turn the image as its EXIF orientation says, which photographs need and data sets with labels do not.
+
+    Raises:
+        DataError: The file is missing or damaged, or is not an 8-bit image.
+    """
+
+    def decode(image: Image.Image) -> NDArray[np.uint8]:
+        if image.mode not in _COLOR_MODES:
+            raise DataError(f"{path}: wanted an 8-bit colour image, got one of mode {image.mode}")
+        turned = ImageOps.exif_transpose(image) if upright else image
+        return np.array(turned.convert("RGBA" if turned.has_transparency_data else "RGB"), dtype=np.uint8)
+
+    return _read_image(path, decode)
+
+
+def read_gray8(path: Path) -> NDArray[np.uint8]:
+    """Read an image of one 8-bit channel, such as labels or a mask, as (H, W) ``uint8``.
+
+    Raises:
+        DataError: The file is missing or damaged, or has other channels.
+    """
+
+    def decode(image: Image.Image) -> NDArray[np.uint8]:
+        # In mode "P" the array holds the palette indices, which are the labels that a palette was added to.
+        if image.mode not in ("L", "P"):
+            raise DataError(f"{path}: wanted one 8-bit channel, got an image of mode {image.mode}")
+        return np.array(image, dtype=np.uint8)
+
+    return _read_image(path, decode)
+
+
+def read_gray16(path: Path) -> NDArray[np.uint16]:
+    """Read an image of one 16-bit channel, such as depth, as (H, W) ``uint16``.
+
+    Raises:
+        DataError: The file is missing or damaged, or has other channels.
+    """
+
+    def decode(image: Image.Image) -> NDArray[np.uint16]:
+        # Pillow gives 16-bit PNGs the mode "I" in some versions and "I;16" in others.
+        if image.mode not in ("I", "I;16", "I;16B"):
+            raise DataError(f"{path}: wanted one 16-bit channel, got an image of mode {image.mode}")
+        values = np.array(image)
+        if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+            raise DataError(f"{path}: wanted 16-bit values, got {values.min()} to {values.max()}")
+        return values.astype(np.uint16)
+
+    return _read_image(path, decode)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Read the (H, W) of an image from its header alone.
+
+    Raises:
+        DataError: The file is missing or its header damaged.
+    """
+    return _read_image(path, lambda image: (image.height, image.width))
+
+
+def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """Read named numeric arrays from a MATLAB 5 file, and nothing else of it.
+
+    Args:
+        path: The ``.mat`` file.
+        required: Names that must be there.
+        optional: Names that may be there.
+
+    Raises:
+        DataError: The file is missing or damaged, is of another MAT version, lacks a required name, or holds something
+            that is not a real numeric array with finite values.
+    """
+    with _reading(path, "a MATLAB 5 file"):
+        major, _ = scipy.io.matlab.matfile_version(str(path))
+        if major != 1:
+            raise DataError(f"{path}: wanted a MATLAB 5 file, got one of another version")
+        loaded = scipy.io.loadmat(str(path), variable_names=[*required, *optional])
+    missing = [name for name in required if name not in loaded]
+    if missing:
+        raise DataError(f"{path}: has no {' and no '.join(missing)}")
+    arrays = {name: loaded[name] for name in (*required, *optional) if name in loaded}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            raise DataError(f"{path}: {name} must be an array of real numbers")
+        if not np.isfinite(array).all():
+            raise DataError(f"{path}: {name} holds values that are not finite")
+    return arrays
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: The file is missing or is not JSON.
+    """
+    with _reading(path, "JSON"):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file.
+
+    Raises:
+        DataError: The file is missing or is not UTF-8.
+    """
+    with _reading(path, "text"):
+        return path.read_text(encoding="utf-8")
+
+
+def _read_image(path: Path, decode: Callable[[Image.Image], _T]) -> _T:
+    with _reading(path, "an image"), Image.open(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise DataError(f"{path}: claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+        return decode(image)
+
+
+@contextmanager
+def _reading(path: Path, kind: str) -> Iterator[None]:
+    if not path.is_file():
+        raise DataError(f"{path}: {'is not a file' if path.exists() else 'is missing'}")
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as {kind} ({type(error).__name__}: {error})") from error

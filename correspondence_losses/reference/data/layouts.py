@@ -1,0 +1,46 @@
+"""Opening YCB-Video in whichever layout it lies there."""
+
+from pathlib import Path
+
+from .background import BackgroundLike
+from .bop import BOPYCBVideo
+from .errors import DataError
+from .source import FrameSource
+from .ycb_video import YCBVideo
+
+
+def open_dataset(root: Path | str, *, background: BackgroundLike = None) -> FrameSource:
+    """Open YCB-Video, in its original layout or in BOP's, told apart by what is there.
+
+    Args:
+        root: The folder of the data set.
+        background: What to put behind the transparent synthetic images: a colour, a folder of images, or a
+            :class:`Background`; by default the mean colour of ImageNet.
+
+    Returns:
+        A :class:`YCBVideo` or a :class:`BOPYCBVideo`.
+
+    Raises:
+        DataError: ``root`` is no folder, or holds neither layout or both.
+
+    Example:
+        >>> open_dataset("no/such/folder")
+        Traceback (most recent call last):
+        ...
+        correspondence_losses.reference.data.errors.DataError: no/such/folder: is not a folder
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: is not a folder")
+    original, bop = YCBVideo.is_here(root), BOPYCBVideo.is_here(root)
+    if original and bop:
+        raise DataError(f"{root}: holds both the original layout and BOP's; keep them in folders of their own")
+    if original:
+        return YCBVideo(root, background=background)
+    if bop:
+        return BOPYCBVideo(root, background=background)
+    found = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
+    raise DataError(
+        f"{root}: is not YCB-Video. Looked for its original layout (data/NNNN/FFFFFF-color.png or data_syn/) and for "
+        f"BOP's (train_real, train_synt, train_pbr or test, each with SSSSSS/rgb/); found {found}"
+    )

@@ -1,0 +1,168 @@
+"""YCB-Video in its original layout."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .background import BackgroundLike, as_background, composite
+from .checks import (
+    check_intrinsics,
+    check_label,
+    check_object_ids,
+    check_poses,
+    check_scale,
+    check_size,
+    read_frame_list,
+)
+from .errors import DataError
+from .files import read_color, read_gray8, read_gray16, read_mat, read_size, read_text
+from .source import SPLITS, Frame, FrameSource
+from .ycb_classes import CLASS_NAMES
+
+_VAL_VIDEOS = range(48, 60)
+_FRAME_ID = re.compile(r"(data/[0-9]{4}|data_syn)/[0-9]{6}")
+_COLOR = "-color.png"
+
+
+class YCBVideo(FrameSource):
+    """YCB-Video as its authors published it.
+
+    ::
+
+        data/NNNN/FFFFFF-{color,depth,label}.png, FFFFFF-meta.mat    videos 0000 to 0091
+        data_syn/FFFFFF-...                                          the same, rendered, colour with transparency
+        image_sets/{train,val,keyframe,classes}.txt                  each may be absent
+
+    A split is what its list in ``image_sets`` names. Without the list, ``train`` is every frame that is there of the
+    videos 0 to 47 and 60 to 91, and ``val`` of 48 to 59; there are no key frames without their list. ``synthetic``
+    is all of ``data_syn``, which no list names. Poses are in the frame of the original models.
+
+    Args:
+        root: The folder that holds ``data`` or ``data_syn``.
+        background: What to put behind the synthetic images: a colour, a folder of images, or a
+            :class:`Background`; by default the mean colour of ImageNet.
+
+    Raises:
+        DataError: Neither folder is there, the list of classes is another one, or the background cannot be read.
+
+    Source:
+        Xiang et al. 2017, PoseCNN.
+    """
+
+    layout = "ycb-video"
+
+    def __init__(self, root: Path | str, *, background: BackgroundLike = None) -> None:
+        self.root = Path(root)
+        self.class_names = CLASS_NAMES
+        self._background = as_background(background)
+        if not self.is_here(self.root):
+            raise DataError(f"{self.root}: holds neither data/NNNN with frames nor data_syn")
+        classes = self.root / "image_sets" / "classes.txt"
+        if classes.exists() and tuple(read_text(classes).split()) != CLASS_NAMES[1:]:
+            raise DataError(f"{classes}: is not the list of the 21 objects of YCB-Video")
+
+    @staticmethod
+    def is_here(root: Path) -> bool:
+        """Say whether ``root`` holds this layout."""
+        return bool(_videos(root)) or (root / "data_syn").is_dir()
+
+    def splits(self) -> list[str]:
+        """Return the splits that have a list or a video of theirs, and ``synthetic`` where ``data_syn`` is."""
+        videos = [int(video.name) for video in _videos(self.root)]
+        present = {
+            "train": any(video not in _VAL_VIDEOS for video in videos),
+            "val": any(video in _VAL_VIDEOS for video in videos),
+            "keyframe": False,
+            "synthetic": (self.root / "data_syn").is_dir(),
+        }
+        return [split for split in SPLITS if present[split] or self._list(split).exists()]
+
+    def frames(self, split: str) -> list[str]:
+        """Return the ids of a split: in the order of its list, or by video and frame."""
+        self._check_split(split)
+        if split == "synthetic":
+            return [f"data_syn/{stem}" for stem in _stems(self.root / "data_syn")]
+        if self._list(split).exists():
+            return self._listed(self._list(split))
+        videos = [video for video in _videos(self.root) if (int(video.name) in _VAL_VIDEOS) == (split == "val")]
+        return [f"data/{video.name}/{stem}" for video in videos for stem in _stems(video)]
+
+    def image(self, frame: str, seed: int = 0) -> NDArray[np.uint8]:
+        """Return the (H, W, 3) RGB image of a frame, a synthetic one on its background."""
+        return composite(read_color(self._file(frame, _COLOR)), self._background, frame, seed)
+
+    def label(self, frame: str) -> NDArray[np.uint8]:
+        """Return the (H, W) class of each pixel."""
+        path, color = self._file(frame, "-label.png"), self._file(frame, _COLOR)
+        label = read_gray8(path)
+        check_label(path, label)
+        check_size(path, label, read_size(color), color)
+        return label
+
+    def frame(self, frame: str, seed: int = 0) -> Frame:
+        """Return all that is known about a frame."""
+        image, color = self.image(frame, seed), self._file(frame, _COLOR)
+        depth_path, meta_path = self._file(frame, "-depth.png"), self._file(frame, "-meta.mat")
+        depth = read_gray16(depth_path)
+        check_size(depth_path, depth, image.shape, color)
+        meta = read_mat(meta_path, ("cls_indexes", "poses", "intrinsic_matrix", "factor_depth"), ("vertmap",))
+        if meta["factor_depth"].size != 1:
+            raise DataError(f"{meta_path}: factor_depth must be one number, got shape {meta['factor_depth'].shape}")
+        factor = check_scale(meta_path, "factor_depth", float(meta["factor_depth"].item()))
+        object_ids = check_object_ids(meta_path, "cls_indexes", meta["cls_indexes"])
+        coordinates = meta.get("vertmap")
+        if coordinates is not None:
+            if coordinates.shape != image.shape:
+                raise DataError(f"{meta_path}: vertmap must have shape {image.shape}, got {coordinates.shape}")
+            coordinates = coordinates.astype(np.float32)
+        return Frame(
+            image=image,
+            label=self.label(frame),
+            depth=(depth / factor).astype(np.float32),
+            object_ids=object_ids,
+            poses=check_poses(meta_path, "poses", _poses(meta_path, meta["poses"], len(object_ids))),
+            intrinsics=check_intrinsics(meta_path, "intrinsic_matrix", meta["intrinsic_matrix"]),
+            object_coordinates=coordinates,
+        )
+
+    def _file(self, frame: str, ending: str) -> Path:
+        if not _FRAME_ID.fullmatch(frame):
+            raise ValueError(f"frame must look like data/0049/000001 or data_syn/000001, got {frame!r}")
+        return self.root / f"{frame}{ending}"
+
+    def _list(self, split: str) -> Path:
+        return self.root / "image_sets" / f"{split}.txt"
+
+    def _listed(self, path: Path) -> list[str]:
+        # One listing of each folder, where a look at each of 100,000 files would take minutes on a network drive.
+        entries = read_frame_list(path)
+        present = {video: set(_stems(self.root / "data" / f"{video:04d}")) for video, _ in entries}
+        for video, number in entries:
+            if f"{number:06d}" not in present[video]:
+                missing = self.root / "data" / f"{video:04d}" / f"{number:06d}{_COLOR}"
+                raise DataError(f"{missing}: is missing, but {path} names it")
+        return [f"data/{video:04d}/{number:06d}" for video, number in entries]
+
+
+def _videos(root: Path) -> list[Path]:
+    return sorted(path for path in (root / "data").glob("[0-9]" * 4) if path.is_dir())
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(path.name.removesuffix(_COLOR) for path in folder.glob("[0-9]" * 6 + _COLOR))
+
+
+def _poses(path: Path, poses: NDArray[Any], num_objects: int) -> NDArray[Any]:
+    # MATLAB drops a last axis of length 1, and writes an empty array with axes of its own choice.
+    if num_objects == 0 and poses.size == 0:
+        return np.empty((0, 3, 4))
+    if poses.ndim == 2:
+        poses = poses[..., None]
+    if poses.shape != (3, 4, num_objects):
+        raise DataError(
+            f"{path}: poses must have shape (3, 4, {num_objects}), one for each of cls_indexes, got {poses.shape}"
+        )
+    return poses.transpose(2, 0, 1)
