@@ -6,10 +6,26 @@ from correspondence_losses.functional.segments import (
     segment_separation_loss,
     segment_statistics,
 )
+from correspondence_losses.functional.vicreg import (
+    CollapseDiagnostics,
+    VICRegTerms,
+    collapse_diagnostics,
+    covariance_loss,
+    invariance_loss,
+    variance_loss,
+    vicreg_terms,
+)
 
 __all__ = [
+    "CollapseDiagnostics",
     "SegmentStatistics",
+    "VICRegTerms",
+    "collapse_diagnostics",
+    "covariance_loss",
+    "invariance_loss",
     "segment_invariance_loss",
     "segment_separation_loss",
     "segment_statistics",
+    "variance_loss",
+    "vicreg_terms",
 ]
