@@ -1,0 +1,126 @@
+"""Variances and off-diagonal covariances of a set of vectors, from one centring and one matrix product."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from correspondence_losses._precision import at_least_float32, matmul
+
+
+def second_moments(z: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    r"""Return the unbiased variances (..., d) of z (..., n, d), and :math:`\sum_{i \ne j} C_{ij}^2` (...) of eq. 2.3.
+
+    ``valid`` (..., n) says which of the n vectors count. Fewer than two of them have no spread: all is 0.
+
+    With :math:`u = (z - \bar z) / \sqrt{n - 1}`, the covariance matrix is :math:`C = u^\top u`. Where n >= d it is
+    formed as it stands. Where n < d, the sum comes from the n x n Gram matrix,
+
+    .. math:: \sum_{i \ne j} C_{ij}^2 = \|u u^\top\|_F^2 - \sum_j C_{jj}^2 ,
+
+    in O(n² d) instead of O(n d²). The subtraction would lose all digits where a single dimension has most of the
+    variance, so the dimension of the largest variance is left out of the Gram matrix, and its covariances with the
+    others are computed as they stand.
+
+    The gradient is in closed form, one more matrix product of the same size; autograd would take two, and keep more.
+    """
+    moments: tuple[Tensor, ...] = _SecondMoments.apply(at_least_float32(z), valid)
+    return moments[0], moments[1]
+
+
+def centred(z: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return (z - mean) / sqrt(n - 1) over the valid ones of the n vectors z (..., n, d); 0 for the others."""
+    # The first mean of vectors far from 0 is off by a rounding error of their size, the second by one of their spread.
+    if valid is None:
+        shifted = z - z.mean(-2, keepdim=True)
+        return (shifted - shifted.mean(-2, keepdim=True)) / max(z.shape[-2] - 1, 1) ** 0.5
+    absent = ~valid.unsqueeze(-1)
+    count = valid.sum(-1, dtype=z.dtype)[..., None, None]
+    count, freedom = count.clamp(min=1), (count - 1).clamp(min=1)
+    present = z.masked_fill(absent, 0)
+    shifted = (present - present.sum(-2, keepdim=True) / count).masked_fill(absent, 0)
+    return ((shifted - shifted.sum(-2, keepdim=True) / count) / freedom.sqrt()).masked_fill(absent, 0)
+
+
+class _SecondMoments(torch.autograd.Function):
+    """z (..., n, d) and valid (..., n) or None -> variances, off-diagonal sum; then what the backward pass needs."""
+
+    @staticmethod
+    def forward(z: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
+        u = centred(z, valid)
+        variances = u.square().sum(-2)
+        products = _products(u, variances)
+        return variances, _off_diagonal(variances, products), u, *products
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        variances, _, u, *products = output
+        ctx.mark_non_differentiable(u, *products)
+        ctx.save_for_backward(*inputs, variances, u, *products)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        grad_variances, grad_off_diagonal = grads[0], grads[1]
+        z, valid, variances, u, *products = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: u and its products must be functions of z
+            u = centred(z, valid)
+            variances = u.square().sum(-2)
+            products = list(_products(u, variances))
+        # u is centred, and so is every gradient below: the mean needs no backward pass of its own.
+        grad = _gradient(u, variances, products, grad_variances.unsqueeze(-2), grad_off_diagonal[..., None, None])
+        if valid is None:
+            return grad / max(z.shape[-2] - 1, 1) ** 0.5, None
+        freedom = (valid.sum(-1, dtype=z.dtype) - 1).clamp(min=1)
+        return grad / freedom.sqrt()[..., None, None], None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, int | None], z: Tensor, valid: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        def batched(tensor: Tensor, dim: int | None) -> Tensor:
+            return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+        outputs = _SecondMoments.apply(batched(z, in_dims[0]), None if valid is None else batched(valid, in_dims[1]))
+        return outputs, (0,) * len(outputs)
+
+
+def _products(u: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
+    """Off-diagonal C (..., d, d); or the Gram matrix, the largest dimension's covariances, and which one it is."""
+    n, d = u.shape[-2:]
+    if n >= d:
+        covariance = matmul(u.mT, u)
+        return (covariance - torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1)),)
+    largest = variances.argmax(-1, keepdim=True)
+    column = u.take_along_dim(largest.unsqueeze(-2), -1)
+    cross = matmul(column.mT, u).squeeze(-2).scatter(-1, largest, 0)
+    rest = _without(u, largest)
+    return matmul(rest, rest.mT), cross, largest
+
+
+def _off_diagonal(variances: Tensor, products: tuple[Tensor, ...]) -> Tensor:
+    if len(products) == 1:
+        return products[0].square().sum((-2, -1))
+    gram, cross, largest = products
+    others = variances.scatter(-1, largest, 0)
+    return 2 * cross.square().sum(-1) + gram.square().sum((-2, -1)) - others.square().sum(-1)
+
+
+def _gradient(
+    u: Tensor, variances: Tensor, products: list[Tensor], grad_variances: Tensor, grad_off_diagonal: Tensor
+) -> Tensor:
+    """Gradient with respect to u, given those of the variances (..., 1, d) and of the sum (..., 1, 1)."""
+    if len(products) == 1:
+        return torch.addcmul(2 * grad_variances * u, 4 * grad_off_diagonal, matmul(u, products[0]))
+    # Of every dimension but the largest, C u without the diagonal; cross is 0 at the largest itself.
+    gram, cross, largest = products
+    others = variances.scatter(-1, largest, 0).unsqueeze(-2)
+    index = largest.unsqueeze(-2).expand(*u.shape[:-1], 1)
+    column = u.gather(-1, index)
+    through = matmul(gram, u).scatter(-1, index, matmul(u, cross.unsqueeze(-1)))
+    through = torch.addcmul(through, column, cross.unsqueeze(-2))
+    return torch.addcmul((2 * grad_variances - 4 * grad_off_diagonal * others) * u, 4 * grad_off_diagonal, through)
+
+
+def _without(u: Tensor, dimension: Tensor) -> Tensor:
+    """Return u (..., n, d) with 0 in one dimension (..., 1)."""
+    return u.scatter(-1, dimension.unsqueeze(-2).expand(*u.shape[:-1], 1), 0)

@@ -1,0 +1,300 @@
+"""VICReg's three criteria on sets of vectors (thesis, eq. 2.1 to 2.6), and what tells that embeddings collapse.
+
+Papers and code disagree on factors. ``convention`` names the source to follow, for two sets of n vectors of dimension
+d, with v of eq. 2.1, c of eq. 2.4 and s of eq. 2.5:
+
+========== ======================= ================== ==================
+convention invariance              variance           covariance
+========== ======================= ================== ==================
+equations  s, summed over d        v(Z) + v(Z')       c(Z) + c(Z')
+vicreg     s / d, the mean over d  (v(Z) + v(Z')) / 2 c(Z) + c(Z')
+vicregl    s / d, the mean over d  (v(Z) + v(Z')) / 2 (c(Z) + c(Z')) / 2
+========== ======================= ================== ==================
+
+"equations" is the thesis, and the VICReg paper, as printed; "vicreg" and "vicregl" are the official implementations of
+VICReg and VICRegL.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from correspondence_losses._checks import (
+    check_bool,
+    check_floating,
+    check_not_empty,
+    check_positive,
+    check_rank,
+    check_same_device,
+    check_shape,
+)
+from correspondence_losses._precision import at_least_float32
+from correspondence_losses.functional._moments import centred, second_moments
+
+__all__ = [
+    "CollapseDiagnostics",
+    "Convention",
+    "VICRegTerms",
+    "collapse_diagnostics",
+    "covariance_loss",
+    "invariance_loss",
+    "variance_loss",
+    "vicreg_terms",
+]
+
+Convention = Literal["equations", "vicreg", "vicregl"]
+
+VARIANCE_FACTORS: dict[Convention, float] = {"equations": 1.0, "vicreg": 0.5, "vicregl": 0.5}
+COVARIANCE_FACTORS: dict[Convention, float] = {"equations": 1.0, "vicreg": 1.0, "vicregl": 0.5}
+
+
+class VICRegTerms(NamedTuple):
+    """The parts of a VICReg loss, coefficients included: the loss is their sum."""
+
+    invariance: Tensor
+    variance: Tensor
+    covariance: Tensor
+
+
+class CollapseDiagnostics(NamedTuple):
+    """What :func:`collapse_diagnostics` returns, without gradient."""
+
+    mean_std: Tensor
+    """(...): standard deviation, averaged over the dimensions. 0 where all embeddings are one."""
+    off_diagonal_norm: Tensor
+    """(...): Frobenius norm of the covariance matrix without its diagonal. 0 where no two dimensions correlate."""
+
+
+def variance_loss(z: Tensor, *, gamma: float = 1.0, eps: float = 1e-4, valid: Tensor | None = None) -> Tensor:
+    r"""Hinge that keeps each dimension's standard deviation above ``gamma``.
+
+    .. math:: v(Z) = \frac{1}{d} \sum_{j=1}^{d} \max(0, \gamma - S(z^j, \epsilon)), \qquad
+        S(x, \epsilon) = \sqrt{\operatorname{Var}(x) + \epsilon}
+
+    with the unbiased variance over the n vectors. A single vector has variance 0, so that its loss is
+    :math:`\gamma - \sqrt\epsilon`, without gradient; no (valid) vector at all has loss 0.
+
+    Args:
+        z: (..., n, d), floating point.
+        gamma: The standard deviation to keep; above 0.
+        eps: Added to the variance, so that collapsed dimensions have a finite gradient; above 0.
+        valid: (..., n), bool: which vectors count. All by default.
+
+    Returns:
+        (...), in float32, or float64 for float64 vectors.
+
+    Raises:
+        TypeError: If ``z`` is not floating point, or ``valid`` not bool.
+        ValueError: If shapes or devices do not fit, ``z`` is empty, or ``gamma`` or ``eps`` not above 0.
+
+    Source:
+        Thesis, eq. 2.1 and 2.2; Bardes, Ponce and LeCun, "VICReg", 2021.
+
+    Example:
+        >>> z = torch.tensor([[0.0, 1.0], [2.0, 1.0]])  # variances 2 and 0
+        >>> round(variance_loss(z).item(), 4)
+        0.495
+    """
+    _check_vectors("z", z, valid)
+    _check_hinge(gamma, eps)
+    variances = centred(at_least_float32(z), valid).square().sum(-2)
+    return _zero_without_samples(variance_hinge(variances, gamma, eps), valid)
+
+
+def covariance_loss(z: Tensor, *, valid: Tensor | None = None) -> Tensor:
+    r"""Sum of the squared covariances of different dimensions, over the number of dimensions.
+
+    .. math:: c(Z) = \frac{1}{d} \sum_{i \ne j} [C(Z)]_{i,j}^2, \qquad
+        C(Z) = \frac{1}{n - 1} \sum_{i=1}^{n} (z_i - \bar z)(z_i - \bar z)^\top
+
+    Takes O(n d min(n, d)): from C where n >= d, from the Gram matrix of the vectors where n < d. A single vector, or
+    a single dimension, has loss 0.
+
+    Args:
+        z: (..., n, d), floating point.
+        valid: (..., n), bool: which vectors count. All by default.
+
+    Returns:
+        (...), in float32, or float64 for float64 vectors.
+
+    Raises:
+        TypeError: If ``z`` is not floating point, or ``valid`` not bool.
+        ValueError: If shapes or devices do not fit, or ``z`` is empty.
+
+    Source:
+        Thesis, eq. 2.3 and 2.4; Bardes, Ponce and LeCun, "VICReg", 2021.
+
+    Example:
+        >>> z = torch.tensor([[0.0, 0.0], [2.0, 1.0]])  # C = [[2, 1], [1, 0.5]]
+        >>> covariance_loss(z).item()
+        1.0
+    """
+    _check_vectors("z", z, valid)
+    _, off_diagonal = second_moments(z, valid)
+    return off_diagonal / z.shape[-1]
+
+
+def invariance_loss(z1: Tensor, z2: Tensor, *, valid: Tensor | None = None) -> Tensor:
+    r"""Mean squared Euclidean distance of corresponding vectors.
+
+    .. math:: s(Z, Z') = \frac{1}{n} \sum_{i} \|z_i - z'_i\|_2^2
+
+    The implementations divide by d as well: see the table of conventions. No (valid) vector at all has loss 0.
+
+    Args:
+        z1: (..., n, d), floating point.
+        z2: As ``z1``.
+        valid: (..., n), bool: which pairs count. All by default.
+
+    Returns:
+        (...), in float32, or float64 for float64 vectors.
+
+    Raises:
+        TypeError: If ``z1`` or ``z2`` is not floating point, or ``valid`` not bool.
+        ValueError: If shapes or devices do not fit, or ``z1`` is empty.
+
+    Source:
+        Thesis, eq. 2.5; Bardes, Ponce and LeCun, "VICReg", 2021.
+
+    Example:
+        >>> invariance_loss(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[3.0, 4.0], [1.0, 1.0]])).item()
+        12.5
+    """
+    _check_pair(z1, z2, valid)
+    difference = at_least_float32(z1) - at_least_float32(z2)
+    if valid is None:
+        return difference.square().sum(-1).mean(-1)
+    distances = difference.masked_fill(~valid.unsqueeze(-1), 0).square().sum((-2, -1))
+    return distances / valid.sum(-1).clamp(min=1)
+
+
+def vicreg_terms(
+    z1: Tensor,
+    z2: Tensor,
+    *,
+    inv_coeff: float = 25.0,
+    var_coeff: float = 25.0,
+    cov_coeff: float = 1.0,
+    gamma: float = 1.0,
+    eps: float = 1e-4,
+    convention: Convention = "vicreg",
+    valid: Tensor | None = None,
+) -> VICRegTerms:
+    r"""The terms of VICReg's loss of two sets of corresponding vectors; the loss is their sum.
+
+    .. math:: \ell(Z, Z') = \lambda s(Z, Z') + \mu [v(Z) + v(Z')] + \nu [c(Z) + c(Z')]
+
+    up to the factors that ``convention`` names.
+
+    Args:
+        z1: (..., n, d), floating point.
+        z2: As ``z1``.
+        inv_coeff: λ, the weight of the invariance term; at least 0.
+        var_coeff: μ, the weight of the variance term; at least 0.
+        cov_coeff: ν, the weight of the covariance term; at least 0.
+        gamma: See :func:`variance_loss`.
+        eps: See :func:`variance_loss`.
+        convention: "equations", "vicreg" or "vicregl": whose factors to use.
+        valid: (..., n), bool: which pairs count. All by default.
+
+    Returns:
+        Three tensors (...), in float32, or float64 for float64 vectors.
+
+    Raises:
+        TypeError: If ``z1`` or ``z2`` is not floating point, or ``valid`` not bool.
+        ValueError: If shapes or devices do not fit, ``z1`` is empty, or a setting is out of its range.
+
+    Source:
+        Thesis, eq. 2.6; Bardes, Ponce and LeCun, "VICReg", 2021.
+
+    Example:
+        >>> z1, z2 = torch.randn(2, 16, 8).unbind()
+        >>> terms = vicreg_terms(z1, z2, convention="equations")
+        >>> bool(torch.isclose(terms.invariance, 25 * invariance_loss(z1, z2)))
+        True
+    """
+    _check_pair(z1, z2, valid)
+    check_settings(inv_coeff, var_coeff, cov_coeff, gamma, eps, convention)
+    d = z1.shape[-1]
+    variances1, off_diagonal1 = second_moments(z1, valid)
+    variances2, off_diagonal2 = second_moments(z2, valid)
+    invariance = invariance_loss(z1, z2, valid=valid)
+    hinges = _zero_without_samples(
+        variance_hinge(variances1, gamma, eps) + variance_hinge(variances2, gamma, eps), valid
+    )
+    return VICRegTerms(
+        (inv_coeff if convention == "equations" else inv_coeff / d) * invariance,
+        var_coeff * VARIANCE_FACTORS[convention] * hinges,
+        cov_coeff * COVARIANCE_FACTORS[convention] / d * (off_diagonal1 + off_diagonal2),
+    )
+
+
+@torch.no_grad()
+def collapse_diagnostics(z: Tensor) -> CollapseDiagnostics:
+    r"""Two figures that tell whether embeddings collapse, for a log.
+
+    The mean standard deviation falls to 0 as all embeddings become one (with VICReg it settles near ``gamma``); the
+    off-diagonal norm :math:`\sqrt{\sum_{i \ne j} C_{ij}^2}` grows as the dimensions become copies of each other.
+
+    Args:
+        z: (..., n, d), floating point.
+
+    Returns:
+        ``mean_std`` and ``off_diagonal_norm``, each (...), without gradient.
+
+    Raises:
+        TypeError: If ``z`` is not floating point.
+        ValueError: If ``z`` has fewer than two dimensions or is empty.
+
+    Example:
+        >>> collapsed = torch.ones(16, 8)
+        >>> [figure.item() for figure in collapse_diagnostics(collapsed)]
+        [0.0, 0.0]
+    """
+    _check_vectors("z", z, None)
+    variances, off_diagonal = second_moments(z)
+    return CollapseDiagnostics(variances.sqrt().mean(-1), off_diagonal.clamp(min=0).sqrt())
+
+
+def variance_hinge(variances: Tensor, gamma: float, eps: float) -> Tensor:
+    """Return eq. 2.1 from the variances (..., d)."""
+    return (gamma - (variances + eps).sqrt()).relu().mean(-1)
+
+
+def check_settings(
+    inv_coeff: float, var_coeff: float, cov_coeff: float, gamma: float, eps: float, convention: str
+) -> None:
+    """Raise ``ValueError`` unless the settings of a VICReg loss are in their ranges."""
+    check_positive("inv_coeff", inv_coeff, zero=True)
+    check_positive("var_coeff", var_coeff, zero=True)
+    check_positive("cov_coeff", cov_coeff, zero=True)
+    _check_hinge(gamma, eps)
+    if convention not in get_args(Convention):
+        raise ValueError(f"convention must be one of {', '.join(get_args(Convention))}, got {convention!r}")
+
+
+def _zero_without_samples(losses: Tensor, valid: Tensor | None) -> Tensor:
+    return losses if valid is None else losses * valid.any(-1)
+
+
+def _check_hinge(gamma: float, eps: float) -> None:
+    check_positive("gamma", gamma)
+    check_positive("eps", eps)
+
+
+def _check_pair(z1: Tensor, z2: Tensor, valid: Tensor | None) -> None:
+    _check_vectors("z1", z1, valid)
+    check_floating("z2", z2)
+    check_shape("z2", z2, z1.shape, "that of z1")
+    check_same_device("z2", z2, "z1", z1)
+
+
+def _check_vectors(name: str, z: Tensor, valid: Tensor | None) -> None:
+    check_floating(name, z)
+    check_rank(name, z, 2, "(..., n, d)", exact=False)
+    check_not_empty(name, z)
+    if valid is not None:
+        check_bool("valid", valid)
+        check_shape("valid", valid, z.shape[:-1], f"that of {name} without its last dimension")
+        check_same_device("valid", valid, name, z)

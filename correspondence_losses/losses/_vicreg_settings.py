@@ -1,0 +1,58 @@
+"""What the VICReg losses have in common: their settings."""
+
+from typing import TypedDict
+
+from torch import nn
+
+from correspondence_losses.functional.vicreg import Convention, check_settings
+
+
+class VICRegSettings(TypedDict):
+    """The keyword arguments of :func:`~correspondence_losses.functional.vicreg_terms`."""
+
+    inv_coeff: float
+    var_coeff: float
+    cov_coeff: float
+    gamma: float
+    eps: float
+    convention: Convention
+
+
+class VICRegModule(nn.Module):
+    """Holds and checks the settings of eq. 2.6."""
+
+    def __init__(
+        self,
+        inv_coeff: float,
+        var_coeff: float,
+        cov_coeff: float,
+        gamma: float,
+        eps: float,
+        gather: bool,
+        convention: Convention,
+    ) -> None:
+        super().__init__()
+        check_settings(inv_coeff, var_coeff, cov_coeff, gamma, eps, convention)
+        self.inv_coeff = inv_coeff
+        self.var_coeff = var_coeff
+        self.cov_coeff = cov_coeff
+        self.gamma = gamma
+        self.eps = eps
+        self.gather = gather
+        self.convention = convention
+
+    def _settings(self) -> VICRegSettings:
+        """Return the keyword arguments of :func:`~correspondence_losses.functional.vicreg_terms`."""
+        return VICRegSettings(
+            inv_coeff=self.inv_coeff,
+            var_coeff=self.var_coeff,
+            cov_coeff=self.cov_coeff,
+            gamma=self.gamma,
+            eps=self.eps,
+            convention=self.convention,
+        )
+
+    def extra_repr(self) -> str:
+        """Show the settings in the module's repr."""
+        names = ("inv_coeff", "var_coeff", "cov_coeff", "gamma", "eps", "gather", "convention")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)

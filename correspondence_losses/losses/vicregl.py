@@ -1,0 +1,359 @@
+"""VICRegL: VICReg on whole views and on their matched cells, over any number of views (thesis, eq. 2.8 to 2.10)."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import product
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from correspondence_losses._checks import (
+    check_count,
+    check_floating,
+    check_not_empty,
+    check_rank,
+    check_same_device,
+    check_shape,
+)
+from correspondence_losses._distributed import gather_across_ranks, this_rank
+from correspondence_losses._precision import at_least_float32
+from correspondence_losses.correspond import Matches, ViewGrid, feature_matches, location_matches
+from correspondence_losses.functional._moments import second_moments
+from correspondence_losses.functional.vicreg import (
+    COVARIANCE_FACTORS,
+    VARIANCE_FACTORS,
+    Convention,
+    VICRegTerms,
+    invariance_loss,
+    variance_hinge,
+)
+from correspondence_losses.losses._vicreg_settings import VICRegModule
+from correspondence_losses.losses.matched_vicreg import MatchStatistics, check_match_statistics, matched_terms
+
+__all__ = ["VICRegLLoss", "VICRegLTerms"]
+
+
+class VICRegLTerms(NamedTuple):
+    """The parts of :class:`VICRegLLoss`, coefficients and alpha included: the loss is their sum."""
+
+    global_invariance: Tensor
+    global_variance: Tensor
+    global_covariance: Tensor
+    location_invariance: Tensor
+    location_variance: Tensor
+    location_covariance: Tensor
+    feature_invariance: Tensor
+    feature_variance: Tensor
+    feature_covariance: Tensor
+
+
+class VICRegLLoss(VICRegModule):
+    r"""VICReg between the views of an image, and between those of their cells that correspond.
+
+    .. math::
+
+        \mathcal{L}(z, z') = \alpha\, \ell(z_\oplus, z'_\oplus) + (1 - \alpha) [\mathcal{L}_s(z, z')
+            + \mathcal{L}_s(z', z) + \mathcal{L}_d(z, z') + \mathcal{L}_d(z', z)]
+
+    with :math:`\mathcal{L}_s` of eq. 2.8, over the cells of z and the nearest of z' by location, and
+    :math:`\mathcal{L}_d` of eq. 2.9, the nearest by distance of the features; averaged over the pairs of each large
+    view with every other view. Two large views form a pair twice, once from either, as in the official code.
+
+    All cells that have equally many matches are looked up, and their statistics computed, in one call, whatever the
+    number of views.
+
+    ``convention`` names the source to follow where they differ:
+
+    ============================== ======================= ======================= ========================
+    \                              equations               vicreg                  vicregl
+    ============================== ======================= ======================= ========================
+    factors of :math:`\ell`        those of :class:`~correspondence_losses.losses.VICRegLoss`
+    global variance, covariance    mean over pairs         mean over pairs         mean over views
+    local, over the match slots    sum                     mean                    mean
+    local, the two directions      sum                     mean                    mean
+    location matches               by the kind of z        by the kind of z        the first number from the
+                                                                                   pair's large view, the
+                                                                                   second back to it
+    feature matches                as location matches     as location matches     every cell of z
+    ============================== ======================= ======================= ========================
+
+    "By the kind of z": the first number of ``num_matches`` if the source view z is large, the second if it is small.
+    The rules of "vicregl" differ from it only between two large views.
+
+    Args:
+        alpha: Weight of the global loss, in [0, 1]; the local one has 1 - alpha.
+        num_matches: How many matches are kept, of large and of small views; each at least 1. Where a view has fewer
+            cells, all are kept.
+        inv_coeff: λ, at least 0.
+        var_coeff: μ, at least 0.
+        cov_coeff: ν, at least 0.
+        gamma: The standard deviation to keep in each dimension; above 0.
+        eps: Added to the variances; above 0.
+        gather: Take the statistics over the images of all ranks, as in
+            :class:`~correspondence_losses.losses.VICRegLoss`.
+        convention: "equations", "vicreg" or "vicregl": see the table.
+        statistics: Those of the local loss, as in :class:`~correspondence_losses.losses.MatchedVICRegLoss`: "slots"
+            (over the images, for each match slot) or "matches" (over all matches of all images). A batch of one image
+            always has "matches". Its global embeddings have no statistics: their variance term is constant, their
+            covariance 0.
+        num_feature_matches: As ``num_matches``, for the feature matches, or "all" for every cell of the source.
+            Default: what the convention says.
+
+    Raises:
+        TypeError, ValueError: If the settings or the inputs do not fit this.
+
+    Source:
+        Thesis, eq. 2.8 to 2.10, 20 and 4 matches from sec. 4.7; Bardes, Ponce and LeCun, "VICRegL: Self-Supervised
+        Learning of Local Visual Features", 2022.
+
+    Example:
+        >>> sizes = [(7, 7), (7, 7), (3, 3)]  # two large views and a small one, of four images
+        >>> embeddings = [torch.randn(4, 32) for _ in sizes]
+        >>> maps = [torch.randn(4, 16, *size) for size in sizes]
+        >>> boxes = torch.tensor([[0.0, 0.0, 224.0, 224.0]]).expand(4, -1)
+        >>> grids = [ViewGrid.from_boxes(boxes, size) for size in sizes]
+        >>> loss = VICRegLLoss()
+        >>> terms = loss.terms(embeddings, maps, grids, num_large=2)
+        >>> bool(torch.isclose(loss(embeddings, maps, grids, num_large=2), sum(terms)))
+        True
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.75,
+        num_matches: tuple[int, int] = (20, 4),
+        inv_coeff: float = 25.0,
+        var_coeff: float = 25.0,
+        cov_coeff: float = 1.0,
+        gamma: float = 1.0,
+        eps: float = 1e-4,
+        gather: bool = False,
+        convention: Convention = "vicregl",
+        statistics: MatchStatistics = "slots",
+        num_feature_matches: tuple[int, int] | Literal["all"] | None = None,
+    ) -> None:
+        super().__init__(inv_coeff, var_coeff, cov_coeff, gamma, eps, gather, convention)
+        check_match_statistics(statistics)
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
+        if num_feature_matches is None:
+            num_feature_matches = "all" if convention == "vicregl" else num_matches
+        _check_num_matches("num_matches", num_matches)
+        if num_feature_matches != "all":
+            _check_num_matches("num_feature_matches", num_feature_matches)
+        self.alpha = alpha
+        self.num_matches = num_matches
+        self.statistics = statistics
+        self.num_feature_matches = num_feature_matches
+
+    def forward(
+        self,
+        global_embeddings: Sequence[Tensor],
+        local_maps: Sequence[Tensor],
+        grids: Sequence[ViewGrid],
+        *,
+        num_large: int = 2,
+    ) -> Tensor:
+        """Return the loss, the sum of :meth:`terms`."""
+        return torch.stack(self.terms(global_embeddings, local_maps, grids, num_large=num_large)).sum()
+
+    def terms(
+        self,
+        global_embeddings: Sequence[Tensor],
+        local_maps: Sequence[Tensor],
+        grids: Sequence[ViewGrid],
+        *,
+        num_large: int = 2,
+    ) -> VICRegLTerms:
+        """Return the nine terms, each a scalar with its coefficients.
+
+        Args:
+            global_embeddings: One (b, d) for each view, large views first.
+            local_maps: The views' projected feature maps, (b, c, h, w); their sizes may differ.
+            grids: Where the cells of each map lie in the seed image.
+            num_large: How many of the views are large.
+        """
+        _check_views(global_embeddings, local_maps, grids, num_large)
+        whole = self._global_terms(global_embeddings, num_large)
+        local = self._local_terms(local_maps, grids, num_large)
+        return VICRegLTerms(
+            *(self.alpha * term for term in whole),
+            *((1 - self.alpha) * term for term in (*local["location"], *local["feature"])),
+        )
+
+    def extra_repr(self) -> str:
+        """Show the settings in the module's repr."""
+        return (
+            f"alpha={self.alpha}, num_matches={self.num_matches}, {super().extra_repr()}, "
+            f"statistics={self.statistics!r}, num_feature_matches={self.num_feature_matches!r}"
+        )
+
+    def _global_terms(self, embeddings: Sequence[Tensor], num_large: int) -> VICRegTerms:
+        z = torch.stack(tuple(embeddings))
+        if self.gather:
+            z = gather_across_ranks(z, dim=1)
+        views, n, d = z.shape
+        # Each large view with every view: with itself the distance is 0.
+        pairs = (num_large, views, n, d)
+        invariance = invariance_loss(z[:num_large, None].expand(pairs), z[None].expand(pairs)).sum()
+        variances, off_diagonal = second_moments(z)
+        hinges = variance_hinge(variances, self.gamma, self.eps)
+        num_pairs = num_large * (views - 1)
+        return VICRegTerms(
+            (self.inv_coeff if self.convention == "equations" else self.inv_coeff / d) / num_pairs * invariance,
+            self.var_coeff * VARIANCE_FACTORS[self.convention] * self._sum_over_pair(hinges, num_large),
+            self.cov_coeff * COVARIANCE_FACTORS[self.convention] / d * self._sum_over_pair(off_diagonal, num_large),
+        )
+
+    def _sum_over_pair(self, values: Tensor, num_large: int) -> Tensor:
+        """The sum of both views' values (views,) in a pair, averaged over the pairs, or as if over all views."""
+        if self.convention == "vicregl":
+            return 2 * values.mean()
+        views = len(values)
+        appearances_large, appearances_small = views - 1 + num_large - 1, num_large
+        total = appearances_large * values[:num_large].sum() + appearances_small * values[num_large:].sum()
+        return total / (num_large * (views - 1))
+
+    def _local_terms(self, maps: Sequence[Tensor], grids: Sequence[ViewGrid], num_large: int) -> dict[str, VICRegTerms]:
+        """The terms of the location matches and those of the feature matches."""
+        cells = _Cells(maps, self.gather)
+        matched: dict[int, list[_MatchedCells]] = defaultdict(list)
+        for matching in self._matchings(maps, num_large, self.num_matches):
+            matches = location_matches(
+                ViewGrid.cat([grids[view] for view in matching.sources]),
+                ViewGrid.cat([grids[view] for view in matching.targets]),
+                matching.num_matches,
+            )
+            matched[matching.num_matches].append(cells.find("location", matching, matches))
+        for matching in self._matchings(maps, num_large, self.num_feature_matches):
+            matches = feature_matches(
+                torch.cat([maps[view] for view in matching.sources]),
+                torch.cat([maps[view] for view in matching.targets]),
+                matching.num_matches,
+            )
+            matched[matching.num_matches].append(cells.find("feature", matching, matches))
+
+        sums: dict[str, list[Tensor]] = {"location": [], "feature": []}
+        for group in matched.values():
+            a = cells.vectors(torch.cat([part.rows_a for part in group]))
+            b = cells.vectors(torch.cat([part.rows_b for part in group]))
+            valid = torch.cat([part.valid for part in group])
+            terms = torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
+            for part, of_part in zip(group, torch.split(terms, [len(part.valid) for part in group], -1), strict=True):
+                sums[part.kind].append(part.weight * of_part.sum(-1))
+        return {kind: VICRegTerms(*torch.stack(parts).sum(0)) for kind, parts in sums.items()}
+
+    def _matchings(
+        self, maps: Sequence[Tensor], num_large: int, num_matches: tuple[int, int] | Literal["all"]
+    ) -> list["_Matching"]:
+        """Both directions of all pairs of each large view with every other view, in calls of equal shapes."""
+        num_pairs = num_large * (len(maps) - 1)
+        weight = (1.0 if self.convention == "equations" else 0.5) / num_pairs
+
+        def num_kept(source: int, direction: int) -> int:
+            if num_matches == "all":
+                return maps[source].shape[-2] * maps[source].shape[-1]
+            return num_matches[direction if self.convention == "vicregl" else int(source >= num_large)]
+
+        weights: dict[tuple[int, int, int], float] = defaultdict(float)
+        for large, other in product(range(num_large), range(len(maps))):
+            if large != other:
+                weights[large, other, num_kept(large, 0)] += weight
+                weights[other, large, num_kept(other, 1)] += weight
+        views: dict[tuple[torch.Size, torch.Size, int, float], list[tuple[int, int]]] = defaultdict(list)
+        for (source, target, count), total in weights.items():
+            views[maps[source].shape, maps[target].shape, count, total].append((source, target))
+        return [
+            _Matching([source for source, _ in pairs], [target for _, target in pairs], count, total)
+            for (*_, count, total), pairs in views.items()
+        ]
+
+
+class _Matching(NamedTuple):
+    """Searches from source views to target views that one call can do, and their weight in the loss."""
+
+    sources: list[int]
+    targets: list[int]
+    num_matches: int
+    weight: float
+
+
+class _MatchedCells(NamedTuple):
+    """The matches of p searches, with k slots for each of n images, as rows of the table of :class:`_Cells`."""
+
+    kind: str
+    weight: float
+    rows_a: Tensor
+    """(p, k, n)"""
+    rows_b: Tensor
+    """(p, k, n)"""
+    valid: Tensor
+    """(p, k, n)"""
+
+
+class _Cells:
+    """The feature vectors of all cells of all views in one table, so that one lookup serves any set of matches."""
+
+    def __init__(self, maps: Sequence[Tensor], gather: bool) -> None:
+        self.gather = gather
+        table = torch.cat([at_least_float32(view).flatten(2).mT.flatten(0, 1) for view in maps])
+        first = this_rank() * len(table) if gather else 0
+        self.table = gather_across_ranks(table) if gather else table
+        self.rows = []
+        for view in maps:
+            images, _, height, width = view.shape
+            last = first + images * height * width
+            self.rows.append(torch.arange(first, last, device=view.device).view(images, -1))
+            first = last
+
+    def find(self, kind: str, matching: _Matching, matches: Matches) -> _MatchedCells:
+        rows_a = self._find(matching.sources, matches.index_a)
+        rows_b = self._find(matching.targets, matches.index_b)
+        valid = matches.valid.view(len(matching.sources), -1, matching.num_matches).mT
+        if self.gather:
+            rows_a, rows_b, valid = (gather_across_ranks(tensor, dim=2) for tensor in (rows_a, rows_b, valid))
+        return _MatchedCells(kind, matching.weight, rows_a, rows_b, valid)
+
+    def vectors(self, rows: Tensor) -> Tensor:
+        # The backward pass of an embedding adds up repeated rows in a fixed order on every device.
+        return embedding(rows, self.table)
+
+    def _find(self, views: Sequence[int], index: Tensor) -> Tensor:
+        rows = torch.cat([self.rows[view] for view in views]).gather(1, index)
+        return rows.view(len(views), -1, rows.shape[-1]).mT
+
+
+def _check_views(
+    embeddings: Sequence[Tensor], maps: Sequence[Tensor], grids: Sequence[ViewGrid], num_large: int
+) -> None:
+    for name, views in (("local_maps", maps), ("grids", grids)):
+        if len(views) != len(embeddings):
+            raise ValueError(
+                f"{name} must hold one entry for each of the {len(embeddings)} global_embeddings, got {len(views)}"
+            )
+    if len(embeddings) < 2:
+        raise ValueError(f"global_embeddings must hold at least 2 views, got {len(embeddings)}")
+    if not 1 <= num_large <= len(embeddings):
+        raise ValueError(f"num_large must lie between 1 and the number of views, {len(embeddings)}, got {num_large}")
+    for view, (embedding_, map_, grid) in enumerate(zip(embeddings, maps, grids, strict=True)):
+        check_floating(f"global_embeddings[{view}]", embedding_)
+        check_rank(f"global_embeddings[{view}]", embedding_, 2, "(b, d)")
+        check_shape(f"global_embeddings[{view}]", embedding_, embeddings[0].shape, "that of global_embeddings[0]")
+        check_not_empty(f"global_embeddings[{view}]", embedding_)
+        check_same_device(f"global_embeddings[{view}]", embedding_, "global_embeddings[0]", embeddings[0])
+        check_floating(f"local_maps[{view}]", map_)
+        check_rank(f"local_maps[{view}]", map_, 4, "(b, c, h, w)")
+        images_and_channels = (len(embeddings[0]), maps[0].shape[1])
+        check_shape(f"local_maps[{view}]", map_, (*images_and_channels, *map_.shape[2:]), "b and c of the first view")
+        check_not_empty(f"local_maps[{view}]", map_)
+        check_same_device(f"local_maps[{view}]", map_, "global_embeddings[0]", embeddings[0])
+        check_shape(f"grids[{view}].valid", grid.valid, (len(map_), *map_.shape[2:]), "one for each cell of the map")
+
+
+def _check_num_matches(name: str, num_matches: tuple[int, int]) -> None:
+    if len(num_matches) != 2:
+        raise ValueError(f"{name} must hold two numbers, of large and of small views, got {num_matches}")
+    check_count(f"{name}[0]", num_matches[0])
+    check_count(f"{name}[1]", num_matches[1])
