@@ -7,6 +7,8 @@ from .._checks import check_count, check_not_empty
 from ._blocks import pair_blocks
 from .matches import Matches, check_map_pair, keep_closest
 
+_RUN = 32
+
 
 @torch.no_grad()
 def feature_matches(map_a: Tensor, map_b: Tensor, num_matches: int) -> Matches:
@@ -68,5 +70,24 @@ def _nearest(a: Tensor, b: Tensor) -> Tensor:
     with torch.autocast(a.device.type, enabled=False):
         for samples, cells in pair_blocks(a.shape[0], a.shape[2], b.shape[2], a.device):
             scores = torch.baddbmm(bias[samples], a[samples, :, cells].transpose(1, 2), b[samples])
-            nearest[samples, cells] = scores.argmax(dim=-1)
+            nearest[samples, cells] = _argmax(scores)
     return nearest
+
+
+def _argmax(scores: Tensor) -> Tensor:
+    """The first argmax of the last dimension.
+
+    A maximum vectorises where an argmax does not, so the maximum of each run of columns is taken first, and the
+    argmax of the runs and of the columns of the best one after it.
+    """
+    columns = scores.shape[-1]
+    if columns < 4 * _RUN:
+        return scores.argmax(dim=-1)
+    whole = columns // _RUN * _RUN
+    maxima = scores[..., :whole].reshape(*scores.shape[:-1], -1, _RUN).amax(dim=-1)
+    if whole < columns:
+        maxima = torch.cat([maxima, scores[..., whole:].amax(dim=-1, keepdim=True)], dim=-1)
+    run = torch.arange(_RUN, device=scores.device)
+    candidates = (maxima.argmax(dim=-1, keepdim=True) * _RUN + run).clamp(max=columns - 1)
+    best = scores.gather(-1, candidates).argmax(dim=-1, keepdim=True)
+    return candidates.gather(-1, best).squeeze(-1)

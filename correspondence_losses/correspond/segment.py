@@ -1,0 +1,86 @@
+"""Matches by segment label (equation 4.1)."""
+
+import torch
+from torch import Tensor
+
+from .._checks import check_count, check_integer, check_not_empty, check_rank, check_same_device
+from .matches import Matches
+
+
+@torch.no_grad()
+def segment_matches(
+    labels_a: Tensor,
+    labels_b: Tensor,
+    num_matches: int,
+    generator: torch.Generator | None = None,
+    *,
+    ignore_index: int | None = 0,
+) -> Matches:
+    """Pairs of cells with the same pseudo label, drawn uniformly at random (equation 4.1).
+
+    The pairs (p, p') of equation 4.1 are all those with label(p) = label(p'). Each slot is an independent uniform draw
+    of one of them, with replacement: a pair of large segments is not more likely than one of small segments, but
+    large segments have more pairs. The number of pairs may be the product of both maps' sizes; they are never listed,
+    and time and memory are those of sorting one map.
+
+    Args:
+        labels_a: Segment label of each cell, integer, ``(b, h, w)``.
+        labels_b: The same of the other view, ``(b, h', w')``. Labels mean the same segments in both.
+        num_matches: Number of match slots ``k``.
+        generator: Source of the draws, on the labels' device; the global one by default. ``torch.compile`` takes the
+            global one only.
+        ignore_index: The label of cells that are under no segment, which never match. None: every label is a segment.
+
+    Returns:
+        ``k`` matches a sample in the order in which they are drawn. A sample without any pair of equal labels has no
+        valid match. ``distance`` is 0, as the labels of a match are equal.
+
+    Raises:
+        TypeError: If labels are not integers, or ``num_matches`` is not.
+        ValueError: If labels are not ``(b, h, w)``, are empty, differ in batch size or device, the generator is on
+            another device, or ``num_matches`` is below 1.
+
+    Example:
+        >>> import torch
+        >>> labels = torch.tensor([[[0, 0, 7], [0, 5, 5]]])
+        >>> matches = segment_matches(labels, labels, 100, torch.Generator().manual_seed(0))
+        >>> sorted(set(zip(matches.index_a[0].tolist(), matches.index_b[0].tolist())))
+        [(2, 2), (4, 4), (4, 5), (5, 4), (5, 5)]
+
+    Source:
+        Equation 4.1, section 4.5.1.
+    """
+    for name, labels in (("labels_a", labels_a), ("labels_b", labels_b)):
+        check_integer(name, labels)
+        check_rank(name, labels, 3, "(b, h, w)")
+        check_not_empty(name, labels)
+    if len(labels_a) != len(labels_b):
+        raise ValueError(f"labels_b must have the batch size of labels_a, {len(labels_a)}, got {len(labels_b)}")
+    check_same_device("labels_b", labels_b, "labels_a", labels_a)
+    if generator is not None and generator.device != labels_a.device:
+        raise ValueError(f"generator must be on the device of the labels, {labels_a.device}, got {generator.device}")
+    check_count("num_matches", num_matches)
+
+    a = labels_a.flatten(1).long().contiguous()
+    ordered_b, order_b = labels_b.flatten(1).long().sort(dim=1, stable=True)
+    first = torch.searchsorted(ordered_b, a)
+    partners = torch.searchsorted(ordered_b, a, right=True) - first
+    if ignore_index is not None:
+        partners = partners.masked_fill(a == ignore_index, 0)
+
+    # All pairs stand in one line, those of the first cell of a first. A draw is a position in that line; the 62 bits
+    # that it is reduced from keep the bias of the remainder below 2^-30 for up to 2^32 pairs.
+    last_pair = partners.cumsum(dim=1)
+    pairs = last_pair[:, -1:]
+    bits = torch.randint(2**62, (len(a), num_matches), generator=generator, device=a.device)
+    draw = bits % pairs.clamp(min=1)
+    index_a = torch.searchsorted(last_pair, draw, right=True).clamp(max=a.shape[1] - 1)
+    partner = draw - (last_pair - partners).gather(1, index_a)
+    index_b = order_b.gather(1, (first.gather(1, index_a) + partner).clamp(max=order_b.shape[1] - 1))
+    valid = (pairs > 0).expand(-1, num_matches)
+    return Matches(
+        index_a=index_a.where(valid, 0),
+        index_b=index_b.where(valid, 0),
+        valid=valid.clone(),
+        distance=torch.zeros(valid.shape, device=a.device).where(valid, torch.inf),
+    )
