@@ -1,5 +1,6 @@
 """Pure functions of tensors: the equations, and the fast ways to compute them."""
 
+from correspondence_losses.functional.contrastive import patch_nce_loss, segment_contrastive_loss
 from correspondence_losses.functional.segments import (
     SegmentStatistics,
     segment_invariance_loss,
@@ -23,6 +24,8 @@ __all__ = [
     "collapse_diagnostics",
     "covariance_loss",
     "invariance_loss",
+    "patch_nce_loss",
+    "segment_contrastive_loss",
     "segment_invariance_loss",
     "segment_separation_loss",
     "segment_statistics",

@@ -1,5 +1,7 @@
 """Variances and off-diagonal covariances of a set of vectors, from one centring and one matrix product."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,16 +32,16 @@ def second_moments(z: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tens
 
 def centred(z: Tensor, valid: Tensor | None = None) -> Tensor:
     """Return (z - mean) / sqrt(n - 1) over the valid ones of the n vectors z (..., n, d); 0 for the others."""
-    # The first mean of vectors far from 0 is off by a rounding error of their size, the second by one of their spread.
+    # Vectors far from 0 have a mean whose rounding error is larger than their spread: seen from one of them, they
+    # are not far from 0.
     if valid is None:
-        shifted = z - z.mean(-2, keepdim=True)
-        return (shifted - shifted.mean(-2, keepdim=True)) / max(z.shape[-2] - 1, 1) ** 0.5
+        shifted = z - z[..., :1, :]
+        return (shifted - shifted.mean(-2, keepdim=True)) * _scale(z, valid)
     absent = ~valid.unsqueeze(-1)
-    count = valid.sum(-1, dtype=z.dtype)[..., None, None]
-    count, freedom = count.clamp(min=1), (count - 1).clamp(min=1)
-    present = z.masked_fill(absent, 0)
-    shifted = (present - present.sum(-2, keepdim=True) / count).masked_fill(absent, 0)
-    return ((shifted - shifted.sum(-2, keepdim=True) / count) / freedom.sqrt()).masked_fill(absent, 0)
+    first_valid = valid.to(torch.uint8).argmax(-1, keepdim=True).unsqueeze(-1)
+    shifted = (z - z.take_along_dim(first_valid, -2)).masked_fill(absent, 0)
+    mean = shifted.sum(-2, keepdim=True) / valid.sum(-1, dtype=z.dtype).clamp(min=1)[..., None, None]
+    return ((shifted - mean) * _scale(z, valid)).masked_fill(absent, 0)
 
 
 class _SecondMoments(torch.autograd.Function):
@@ -65,13 +67,12 @@ class _SecondMoments(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted: u and its products must be functions of z
             u = centred(z, valid)
             variances = u.square().sum(-2)
-            products = list(_products(u, variances))
+            products = _products(u, variances)
         # u is centred, and so is every gradient below: the mean needs no backward pass of its own.
-        grad = _gradient(u, variances, products, grad_variances.unsqueeze(-2), grad_off_diagonal[..., None, None])
-        if valid is None:
-            return grad / max(z.shape[-2] - 1, 1) ** 0.5, None
-        freedom = (valid.sum(-1, dtype=z.dtype) - 1).clamp(min=1)
-        return grad / freedom.sqrt()[..., None, None], None
+        scale = _scale(z, valid)
+        return _gradient(
+            u, variances, products, scale * grad_variances.unsqueeze(-2), scale * grad_off_diagonal[..., None, None]
+        ), None
 
     @staticmethod
     def vmap(
@@ -97,7 +98,7 @@ def _products(u: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
     return matmul(rest, rest.mT), cross, largest
 
 
-def _off_diagonal(variances: Tensor, products: tuple[Tensor, ...]) -> Tensor:
+def _off_diagonal(variances: Tensor, products: Sequence[Tensor]) -> Tensor:
     if len(products) == 1:
         return products[0].square().sum((-2, -1))
     gram, cross, largest = products
@@ -106,19 +107,36 @@ def _off_diagonal(variances: Tensor, products: tuple[Tensor, ...]) -> Tensor:
 
 
 def _gradient(
-    u: Tensor, variances: Tensor, products: list[Tensor], grad_variances: Tensor, grad_off_diagonal: Tensor
+    u: Tensor, variances: Tensor, products: Sequence[Tensor], grad_variances: Tensor, grad_off_diagonal: Tensor
 ) -> Tensor:
     """Gradient with respect to u, given those of the variances (..., 1, d) and of the sum (..., 1, 1)."""
     if len(products) == 1:
         return torch.addcmul(2 * grad_variances * u, 4 * grad_off_diagonal, matmul(u, products[0]))
-    # Of every dimension but the largest, C u without the diagonal; cross is 0 at the largest itself.
     gram, cross, largest = products
-    others = variances.scatter(-1, largest, 0).unsqueeze(-2)
     index = largest.unsqueeze(-2).expand(*u.shape[:-1], 1)
     column = u.gather(-1, index)
-    through = matmul(gram, u).scatter(-1, index, matmul(u, cross.unsqueeze(-1)))
-    through = torch.addcmul(through, column, cross.unsqueeze(-2))
-    return torch.addcmul((2 * grad_variances - 4 * grad_off_diagonal * others) * u, 4 * grad_off_diagonal, through)
+    # Here the largest dimension may stay in the Gram matrix: its share of a gradient is no larger than that of its
+    # covariances. In its own gradient it would cancel.
+    weights = 4 * grad_off_diagonal * (gram + column * column.mT)
+    slopes = 2 * grad_variances - 4 * grad_off_diagonal * variances.unsqueeze(-2)
+    own = 2 * grad_variances.take_along_dim(largest.unsqueeze(-2), -1) * column
+    own = own + 4 * grad_off_diagonal * matmul(u, cross.unsqueeze(-1))
+    return _add_matmul(slopes * u, weights, u).scatter_(-1, index, own)
+
+
+def _scale(z: Tensor, valid: Tensor | None) -> Tensor | float:
+    """Return 1 / sqrt(n - 1) of z (..., n, d), as (..., 1, 1) if it depends on ``valid``; 1 for n of 1 or less."""
+    if valid is None:
+        return 1 / math.sqrt(max(z.shape[-2] - 1, 1))
+    return (valid.sum(-1, dtype=z.dtype) - 1).clamp(min=1).rsqrt()[..., None, None]
+
+
+def _add_matmul(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return total + a @ b for (..., n, d), (..., n, n) and (..., n, d)."""
+    n, d = total.shape[-2:]
+    with torch.autocast(total.device.type, enabled=False):
+        sums = torch.baddbmm(total.reshape(-1, n, d), a.reshape(-1, n, n), b.reshape(-1, n, d))
+    return sums.view(total.shape)
 
 
 def _without(u: Tensor, dimension: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from correspondence_losses._checks import (
     check_bool,
@@ -162,11 +163,11 @@ def invariance_loss(z1: Tensor, z2: Tensor, *, valid: Tensor | None = None) -> T
         12.5
     """
     _check_pair(z1, z2, valid)
-    difference = at_least_float32(z1) - at_least_float32(z2)
+    z1, z2 = at_least_float32(z1), at_least_float32(z2)
     if valid is None:
-        return difference.square().sum(-1).mean(-1)
-    distances = difference.masked_fill(~valid.unsqueeze(-1), 0).square().sum((-2, -1))
-    return distances / valid.sum(-1).clamp(min=1)
+        return mse_loss(z1, z2, reduction="none").sum((-2, -1)) / z1.shape[-2]
+    difference = (z1 - z2).masked_fill(~valid.unsqueeze(-1), 0)
+    return difference.square().sum((-2, -1)) / valid.sum(-1).clamp(min=1)
 
 
 def vicreg_terms(

@@ -1,5 +1,6 @@
 """Criteria as modules: what should hold of corresponding features."""
 
+from correspondence_losses.losses.contrastive import PatchNCELoss, SegmentContrastiveLoss
 from correspondence_losses.losses.matched_vicreg import MatchedVICRegLoss
 from correspondence_losses.losses.segments import SegmentRegularizationLoss, SegmentRegularizationTerms
 from correspondence_losses.losses.vicreg import VICRegLoss
@@ -7,6 +8,8 @@ from correspondence_losses.losses.vicregl import VICRegLLoss, VICRegLTerms
 
 __all__ = [
     "MatchedVICRegLoss",
+    "PatchNCELoss",
+    "SegmentContrastiveLoss",
     "SegmentRegularizationLoss",
     "SegmentRegularizationTerms",
     "VICRegLLoss",

@@ -101,18 +101,22 @@ class MatchedVICRegLoss(VICRegModule):
 
 
 def matched_terms(
-    a: Tensor, b: Tensor, valid: Tensor, statistics: MatchStatistics, settings: VICRegSettings
+    a: Tensor, b: Tensor, valid: Tensor | None, statistics: MatchStatistics, settings: VICRegSettings
 ) -> VICRegTerms:
     """Return the terms (...) of matched vectors a, b (..., k, n, d), valid (..., k, n), of k slots and n images."""
-    slots = valid.any(-1).sum(-1)
-    if statistics == "matches" or valid.shape[-1] == 1:
-        a, b = (vectors.flatten(-3, -2).unsqueeze(-3) for vectors in (a, b))
-        valid = valid.flatten(-2).unsqueeze(-2)
-    terms = vicreg_terms(a, b, valid=valid, **settings)
-    scale = 1 / valid.any(-1).sum(-1).clamp(min=1)
-    if settings["convention"] == "equations":
-        scale = scale * slots
-    return VICRegTerms(*(term.sum(-1) * scale for term in terms))
+    slots = _count_slots(a, valid)
+    if statistics == "matches" or a.shape[-2] == 1:
+        a, b = a.flatten(-3, -2).unsqueeze(-3), b.flatten(-3, -2).unsqueeze(-3)
+        valid = None if valid is None else valid.flatten(-2).unsqueeze(-2)
+    terms = VICRegTerms(
+        *(term.sum(-1) / _count_slots(a, valid) for term in vicreg_terms(a, b, valid=valid, **settings))
+    )
+    return VICRegTerms(*(term * slots for term in terms)) if settings["convention"] == "equations" else terms
+
+
+def _count_slots(vectors: Tensor, valid: Tensor | None) -> Tensor | int:
+    """The number of slots that hold a match, at least 1."""
+    return vectors.shape[-3] if valid is None else valid.any(-1).sum(-1).clamp(min=1)
 
 
 def check_match_statistics(statistics: str) -> None:

@@ -219,30 +219,34 @@ class VICRegLLoss(VICRegModule):
     def _local_terms(self, maps: Sequence[Tensor], grids: Sequence[ViewGrid], num_large: int) -> dict[str, VICRegTerms]:
         """The terms of the location matches and those of the feature matches."""
         cells = _Cells(maps, self.gather)
-        matched: dict[int, list[_MatchedCells]] = defaultdict(list)
+        found: list[_MatchedCells] = []
         for matching in self._matchings(maps, num_large, self.num_matches):
-            matches = location_matches(
-                ViewGrid.cat([grids[view] for view in matching.sources]),
-                ViewGrid.cat([grids[view] for view in matching.targets]),
-                matching.num_matches,
-            )
-            matched[matching.num_matches].append(cells.find("location", matching, matches))
+            sources = ViewGrid.cat([grids[view] for view in matching.sources])
+            targets = ViewGrid.cat([grids[view] for view in matching.targets])
+            matches = location_matches(sources, targets, matching.num_matches)
+            crops = sources.axis_aligned and targets.axis_aligned
+            all_valid = crops and matching.num_matches <= sources.valid[0].numel()
+            found.append(cells.find("location", matching, matches, all_valid))
         for matching in self._matchings(maps, num_large, self.num_feature_matches):
-            matches = feature_matches(
-                torch.cat([maps[view] for view in matching.sources]),
-                torch.cat([maps[view] for view in matching.targets]),
-                matching.num_matches,
-            )
-            matched[matching.num_matches].append(cells.find("feature", matching, matches))
+            source_maps = torch.cat([maps[view] for view in matching.sources])
+            target_maps = torch.cat([maps[view] for view in matching.targets])
+            matches = feature_matches(source_maps, target_maps, matching.num_matches)
+            all_valid = matching.num_matches <= source_maps[0, 0].numel()
+            found.append(cells.find("feature", matching, matches, all_valid))
 
+        # Those of equally many slots stand in one call; where all matches are known to be valid, without a mask.
+        calls: dict[tuple[int, bool], list[_MatchedCells]] = defaultdict(list)
+        for part in found:
+            calls[part.rows_a.shape[1], part.valid is None].append(part)
         sums: dict[str, list[Tensor]] = {"location": [], "feature": []}
-        for group in matched.values():
-            a = cells.vectors(torch.cat([part.rows_a for part in group]))
-            b = cells.vectors(torch.cat([part.rows_b for part in group]))
-            valid = torch.cat([part.valid for part in group])
+        for call in calls.values():
+            a = cells.vectors(torch.cat([part.rows_a for part in call]))
+            b = cells.vectors(torch.cat([part.rows_b for part in call]))
+            masks = [part.valid for part in call if part.valid is not None]
+            valid = torch.cat(masks) if masks else None
             terms = torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
-            for part, of_part in zip(group, torch.split(terms, [len(part.valid) for part in group], -1), strict=True):
-                sums[part.kind].append(part.weight * of_part.sum(-1))
+            for part, own in zip(call, torch.split(terms, [len(part.rows_a) for part in call], -1), strict=True):
+                sums[part.kind].append(part.weight * own.sum(-1))
         return {kind: VICRegTerms(*torch.stack(parts).sum(0)) for kind, parts in sums.items()}
 
     def _matchings(
@@ -289,8 +293,8 @@ class _MatchedCells(NamedTuple):
     """(p, k, n)"""
     rows_b: Tensor
     """(p, k, n)"""
-    valid: Tensor
-    """(p, k, n)"""
+    valid: Tensor | None
+    """(p, k, n), or None if all are."""
 
 
 class _Cells:
@@ -308,12 +312,13 @@ class _Cells:
             self.rows.append(torch.arange(first, last, device=view.device).view(images, -1))
             first = last
 
-    def find(self, kind: str, matching: _Matching, matches: Matches) -> _MatchedCells:
+    def find(self, kind: str, matching: _Matching, matches: Matches, all_valid: bool) -> _MatchedCells:
         rows_a = self._find(matching.sources, matches.index_a)
         rows_b = self._find(matching.targets, matches.index_b)
-        valid = matches.valid.view(len(matching.sources), -1, matching.num_matches).mT
+        valid = None if all_valid else matches.valid.view(len(matching.sources), -1, matching.num_matches).mT
         if self.gather:
-            rows_a, rows_b, valid = (gather_across_ranks(tensor, dim=2) for tensor in (rows_a, rows_b, valid))
+            rows_a, rows_b = gather_across_ranks(rows_a, dim=2), gather_across_ranks(rows_b, dim=2)
+            valid = None if valid is None else gather_across_ranks(valid, dim=2)
         return _MatchedCells(kind, matching.weight, rows_a, rows_b, valid)
 
     def vectors(self, rows: Tensor) -> Tensor:
