@@ -1,0 +1,1 @@
+"""The reference trainer for YCB-Video; nothing in the library imports it."""

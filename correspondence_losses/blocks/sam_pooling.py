@@ -1,0 +1,96 @@
+"""The SAM pooling block: a projection to few channels, regularised by segments (thesis, sec. 4.5.2)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from correspondence_losses._checks import check_floating, check_rank
+from correspondence_losses.blocks.projectors import LocalProjector
+from correspondence_losses.losses.segments import SegmentRegularizationLoss
+
+__all__ = ["SAMPoolingBlock", "SAMPoolingOutput"]
+
+
+class SAMPoolingOutput(NamedTuple):
+    """What :class:`SAMPoolingBlock` returns."""
+
+    loss: Tensor
+    """A scalar, to be weighted and added to the task's loss."""
+    projection: Tensor
+    """(b, proj_channels, H, W) at the segments' size; with 3 channels, an image that a person can look at."""
+
+
+class SAMPoolingBlock(nn.Module):
+    r"""Pools dense features over the segments of an unlabelled image.
+
+    A local projector maps the features to few channels, and
+    :class:`~correspondence_losses.losses.SegmentRegularizationLoss` makes the projection alike inside each segment
+    and different between segments. Segments are any pseudo labels of the image: those of Segment Anything painted
+    into one label map, a superpixel method's, or a stack of binary masks. The block is needed in training alone.
+
+    Args:
+        in_channels: Channels of the features.
+        proj_channels: Channels D of the projection.
+        beta: The distance that the means of two segments should keep, in each channel of the projection.
+        hidden_channels: Widths of the projector's hidden layers. Default: none, a single 1 x 1 convolution.
+        ignore_index: The label that means "no segment", or ``None``.
+        num_segments: A bound on the labels, which lie in [0, num_segments). Default: the largest label of each call
+            plus one, which waits for the device; give it to avoid that, or under ``torch.compile``.
+
+    Shape:
+        features (b, in_channels, h, w), floating point; segments (b, H, W) integers, or (b, s, H, W) bool. Where the
+        sizes differ, the projection is upsampled to the segments' (bilinear), so that thin segments keep their
+        pixels. Returns a scalar loss and the projection (b, proj_channels, H, W).
+
+    Raises:
+        TypeError, ValueError: If the features or segments do not fit this.
+
+    Source:
+        Thesis, sec. 4.5.2, fig. 4.7, eq. 4.2 to 4.7; its weight in the total loss is 0.05 (eq. 4.8).
+
+    Example:
+        >>> import torch
+        >>> block = SAMPoolingBlock(in_channels=16)
+        >>> features = torch.randn(2, 16, 30, 40)  # any layer of any model
+        >>> segments = torch.randint(0, 12, (2, 120, 160))  # 0 where there is no segment
+        >>> loss, projection = block(features, segments)
+        >>> (0.05 * loss).backward()
+        >>> projection.shape
+        torch.Size([2, 3, 120, 160])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        proj_channels: int = 3,
+        beta: float = 0.5,
+        *,
+        hidden_channels: Sequence[int] = (),
+        ignore_index: int | None = 0,
+        num_segments: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.projector = LocalProjector(in_channels, hidden_channels, proj_channels)
+        self.criterion = SegmentRegularizationLoss(beta, ignore_index=ignore_index, num_segments=num_segments)
+
+    def forward(self, features: Tensor, segments: Tensor) -> SAMPoolingOutput:
+        """Return the loss and the projection."""
+        if segments.ndim not in (3, 4):
+            raise ValueError(f"segments must have shape (b, H, W), or (b, s, H, W) bool, got {tuple(segments.shape)}")
+        projection = self.project(features, segments.shape[-2:])
+        return SAMPoolingOutput(self.criterion(projection, segments), projection)
+
+    def project(self, features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+        """Return the projection (b, proj_channels, H, W) at ``size``; it needs no segments."""
+        check_floating("features", features)
+        check_rank("features", features, 4, f"(b, {self.in_channels}, h, w)")
+        if features.shape[1] != self.in_channels:
+            raise ValueError(f"features must have shape (b, {self.in_channels}, h, w), got {tuple(features.shape)}")
+        projection = self.projector(features)
+        if projection.shape[-2:] == size:
+            return projection
+        return F.interpolate(projection, size=size, mode="bilinear", align_corners=False)

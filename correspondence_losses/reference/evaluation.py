@@ -1,0 +1,79 @@
+"""Mean IoU as YCB-Video's users compute it: one confusion matrix over all frames, then the classes' mean."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+__all__ = ["SegmentationScores", "score"]
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Scores of a confusion matrix (num_classes, num_classes), rows truth and columns prediction.
+
+    Args:
+        confusion: Pixel counts.
+        class_names: Names of the classes; the first is the background.
+    """
+
+    confusion: Tensor
+    class_names: Sequence[str]
+
+    @property
+    def iou(self) -> Tensor:
+        """(num_classes,) intersection over union; NaN for a class that is neither in the truth nor predicted."""
+        confusion = self.confusion.double()
+        intersection = confusion.diagonal()
+        return intersection / (confusion.sum(0) + confusion.sum(1) - intersection)
+
+    @property
+    def present(self) -> Tensor:
+        """(num_classes,) bool: whether the truth has pixels of the class."""
+        return self.confusion.sum(1) > 0
+
+    def metrics(self) -> dict[str, float]:
+        """The scores that a run logs.
+
+        ``mean_iou`` is over the classes present in the truth, background included; ``mean_iou_objects`` leaves out
+        the background (class 0); ``mean_iou_union`` is over the classes in the truth or the prediction, as PoseCNN's
+        evaluation takes it. ``iou/NAME`` is the score of each class present.
+        """
+        iou, present = self.iou, self.present
+        objects = present.clone()
+        objects[0] = False
+        return {
+            "mean_iou": iou[present].mean().item(),
+            "mean_iou_objects": iou[objects].mean().item(),
+            "mean_iou_union": iou.nanmean().item(),
+            "pixel_accuracy": (self.confusion.diagonal().sum() / self.confusion.sum()).item(),
+            **{f"iou/{self.class_names[i]}": iou[i].item() for i in present.nonzero().flatten().tolist()},
+        }
+
+
+@torch.no_grad()
+def score(
+    fabric: Fabric,
+    predict: Callable[[str], Tensor],
+    truth: Callable[[str], Tensor],
+    frames: Sequence[str],
+    class_names: Sequence[str],
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> SegmentationScores:
+    """Score predictions against truth over frames that the processes share out among them.
+
+    Args:
+        fabric: Launched.
+        predict: From a frame to its (H, W) class map.
+        truth: From a frame to its true (H, W) class map.
+        frames: Names of the frames.
+        class_names: Names of the classes, the background first.
+        progress: Wraps the frames, to show progress.
+    """
+    confusion = MulticlassConfusionMatrix(len(class_names)).to(fabric.device)
+    for frame in progress(frames[fabric.global_rank :: fabric.world_size]):
+        confusion.update(predict(frame).to(fabric.device), truth(frame).to(fabric.device))
+    return SegmentationScores(confusion.compute().cpu(), class_names)  # summed over the processes

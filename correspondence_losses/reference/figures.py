@@ -1,0 +1,115 @@
+"""Pictures of a run: what it predicts, what it was given, what it pooled, how it went."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from correspondence_losses.reference.files import atomic_path
+
+__all__ = [
+    "PALETTE",
+    "colorize",
+    "colorize_segments",
+    "plot_curves",
+    "plot_images",
+    "plot_predictions",
+    "projection_image",
+]
+
+PALETTE: NDArray[np.uint8] = np.concatenate([
+    np.zeros((1, 3), np.uint8),
+    (np.asarray(colormaps["tab20"].colors) * 255).astype(np.uint8),  # type: ignore[attr-defined]
+    np.array([[255, 255, 255]], np.uint8),
+])  # fmt: skip
+"""(22, 3) colours of YCB-Video's classes, the background black."""
+
+Panel = tuple[str, NDArray[np.uint8]]
+
+
+def colorize(label: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Class map (H, W) to colours (H, W, 3)."""
+    return PALETTE[label]
+
+
+def colorize_segments(image: NDArray[np.uint8], segments: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Lay a colour for each segment over its image (H, W, 3), with borders in white; no segment stays as it is."""
+    colors = np.random.default_rng(0).integers(0, 256, (int(segments.max()) + 1, 3))
+    blended = np.where(segments[..., None] > 0, (image.astype(np.int64) + 2 * colors[segments]) // 3, image)
+    border = np.zeros(segments.shape, bool)
+    border[:, 1:] |= segments[:, 1:] != segments[:, :-1]
+    border[1:] |= segments[1:] != segments[:-1]
+    blended[border] = 255
+    return blended.astype(np.uint8)
+
+
+def projection_image(projection: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Show a projection (3, H, W) as an image, each channel stretched from its 1st to its 99th percentile."""
+    low, high = np.percentile(projection, [1, 99], axis=(1, 2), keepdims=True)
+    stretched = (projection - low) / np.maximum(high - low, 1e-8)
+    return (255 * np.clip(stretched, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+
+
+def plot_images(path: Path, rows: Sequence[Sequence[Panel]], title: str) -> None:
+    """Save a grid of titled images."""
+    figure = _grid(rows, title)
+    _save(figure, path)
+
+
+def plot_predictions(
+    path: Path, rows: Sequence[Sequence[Panel]], title: str, class_names: Sequence[str], shown: Sequence[int]
+) -> None:
+    """Save a grid of titled images with a legend of the classes ``shown``."""
+    figure = _grid(rows, title)
+    handles = [Patch(color=tuple(PALETTE[index] / 255), label=class_names[index]) for index in shown]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
+    _save(figure, path)
+
+
+def plot_curves(path: Path, training: Sequence[Mapping[str, float]], evaluation: Sequence[Mapping[str, float]]) -> None:
+    """Save the training terms and the evaluation's scores over the steps."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    _curves(losses, training, "Training terms", log=True)
+    _curves(scores, evaluation, "Evaluation", log=False)
+    scores.set_ylim(0, 1)
+    _save(figure, path)
+
+
+def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], title: str, *, log: bool) -> None:
+    axes.set(title=title, xlabel="step")
+    if not rows:
+        axes.text(0.5, 0.5, "nothing logged", ha="center", transform=axes.transAxes)
+        return
+    steps = [row["step"] for row in rows]
+    for name in rows[-1]:
+        if name not in ("step", "epoch") and not name.startswith("iou/"):
+            axes.plot(steps, [row[name] for row in rows], marker="." if len(rows) < 30 else "", label=name)
+    if log:
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _grid(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
+    columns = max(len(row) for row in rows)
+    height, width = rows[0][0][1].shape[:2]
+    figure = Figure(figsize=(3.2 * columns, 3.2 * height / width * len(rows) + 0.8), layout="constrained")
+    figure.suptitle(title)
+    for axes in (grid := figure.subplots(len(rows), columns, squeeze=False)).flat:
+        axes.axis("off")
+    for row_axes, row in zip(grid, rows, strict=True):
+        for axes, (name, image) in zip(row_axes, row, strict=False):
+            axes.imshow(image)
+            axes.set_title(name, fontsize="small")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -1,0 +1,192 @@
+"""The training loop: it knows steps, epochs, checkpoints and logs, and nothing of what is trained."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from correspondence_losses.reference.checkpoint import load_checkpoint, save_checkpoint
+from correspondence_losses.reference.history import History
+from correspondence_losses.reference.seeding import seed_step
+
+__all__ = ["Interrupted", "NonFiniteLossError", "TrainingPlan", "train"]
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term became NaN or infinite."""
+
+
+class Interrupted(SystemExit):
+    """The run was asked to stop (Ctrl-C, or SIGTERM from a scheduler) and left a checkpoint; exit code 130."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """How long to train, and when to do what.
+
+    Args:
+        epochs: Number of epochs; an evaluation may follow each.
+        steps_per_epoch: Optimiser steps of one epoch.
+        evaluate_every: Evaluate after each such number of epochs, and after the last.
+        checkpoint_every: Save after each such number of steps, besides at the end of each epoch.
+        learning_rate: From the step to the learning rate.
+        seed: What the randomness of each step derives from.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    evaluate_every: int
+    checkpoint_every: int
+    learning_rate: Callable[[int], float]
+    seed: int
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+def train(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches_from: Callable[[int], Iterable[Any]],
+    evaluate: Callable[[], Mapping[str, float]],
+    *,
+    plan: TrainingPlan,
+    history: History,
+    checkpoint: Path,
+) -> None:
+    """Train until the plan's end, from ``checkpoint`` if it is there.
+
+    A run that was stopped anywhere and started again ends with the same numbers as one that never stopped: all
+    randomness is a function of the seed and the step, and the history is part of the checkpoint.
+
+    Args:
+        fabric: Launched.
+        model: Set up by ``fabric``. Called with a batch it returns the loss terms by name, ``"loss"`` among them,
+            which is minimised.
+        optimizer: Set up by ``fabric``.
+        batches_from: From a step to this process's batches from that step on.
+        evaluate: Returns metrics by name; called on all processes.
+        plan: How long, and when to do what.
+        history: Where terms and metrics are logged.
+        checkpoint: The file that the run is saved to and resumed from.
+
+    Raises:
+        NonFiniteLossError: A loss term is NaN or infinite; the checkpoint before that step stays.
+        CheckpointError: ``checkpoint`` is damaged or of another model.
+        Interrupted: The process got SIGINT or SIGTERM; the checkpoint is of the step just done.
+    """
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "step": 0, "history": history.state_dict()}
+    if checkpoint.exists():
+        load_checkpoint(fabric, checkpoint, state)
+        history.load_state_dict(state["history"])
+    step = int(state["step"])
+
+    def save() -> None:
+        save_checkpoint(fabric, checkpoint, {**state, "step": step, "history": history.state_dict()})
+        history.flush()
+
+    model.train()
+    since = time.perf_counter()
+    with _stop_requests() as stop, _progress(fabric, step, plan, history) as progress:
+        for batch in batches_from(step) if step < plan.num_steps else ():
+            terms = _training_step(fabric, model, optimizer, batch, step, plan)
+            step += 1
+            history.add_training(step, terms)
+            progress.update()
+            progress.set_postfix(_postfix(terms, history), refresh=False)
+            epoch_ends = step % plan.steps_per_epoch == 0
+            if epoch_ends:
+                epoch = step // plan.steps_per_epoch
+                if epoch % plan.evaluate_every == 0 or epoch == plan.epochs:
+                    history.add_evaluation(step, epoch, evaluate())
+                    model.train()
+            history.seconds, since = history.seconds + time.perf_counter() - since, time.perf_counter()
+            stopping = _any_process(fabric, stop())
+            if epoch_ends or stopping or step % plan.checkpoint_every == 0:
+                save()
+            if stopping and step < plan.num_steps:
+                raise Interrupted(130)
+
+
+def _training_step(
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Any,
+    step: int,
+    plan: TrainingPlan,
+) -> dict[str, float]:
+    seed_step(plan.seed, step, fabric.global_rank)
+    for group in optimizer.param_groups:
+        group["lr"] = plan.learning_rate(step)
+    terms: dict[str, Tensor] = model(fabric.to_device(batch))
+    # Averaged over the processes before the check, so that all of them stop together.
+    names = list(terms)
+    means = fabric.all_reduce(torch.stack([terms[name].detach().float() for name in names]), reduce_op="mean")
+    values = dict(zip(names, torch.as_tensor(means).tolist(), strict=True))
+    broken = {name: value for name, value in values.items() if not math.isfinite(value)}
+    if broken:
+        what = ", ".join(f"{name} = {value}" for name, value in broken.items())
+        raise NonFiniteLossError(f"at step {step + 1}: {what} (all terms: {values}); the last checkpoint is kept")
+    fabric.backward(terms["loss"])
+    optimizer.step()
+    optimizer.zero_grad()
+    return values
+
+
+def _any_process(fabric: Fabric, flag: bool) -> bool:
+    if fabric.world_size == 1:
+        return flag
+    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum") > 0)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn SIGINT and SIGTERM into a flag that the loop looks at between two steps; a second SIGINT ends at once."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+        yield lambda: False
+        return
+    requested = False
+
+    def request(signum: int, _frame: object) -> None:
+        nonlocal requested
+        if requested and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        requested = True
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, request) for number in signals]
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def _progress(fabric: Fabric, step: int, plan: TrainingPlan, history: History) -> "tqdm[None]":
+    progress: tqdm[None] = tqdm(
+        total=plan.num_steps, initial=step, desc="training", unit="step", disable=fabric.global_rank > 0
+    )
+    progress.set_postfix(_postfix({}, history), refresh=False)
+    return progress
+
+
+def _postfix(terms: Mapping[str, float], history: History) -> dict[str, str]:
+    shown = {"loss": f"{terms['loss']:.3f}"} if terms else {}
+    if history.evaluation:
+        name, value = next((k, v) for k, v in history.evaluation[-1].items() if k not in ("epoch", "step"))
+        shown[name] = f"{value:.3f}"
+    return shown

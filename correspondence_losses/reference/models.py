@@ -1,0 +1,127 @@
+"""Backbone, head and pooling block as one module that computes its own training loss."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
+
+__all__ = ["SegmentationModel", "create_backbone"]
+
+
+def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None) -> nn.Module:
+    """Create a timm backbone that returns the maps of all its stages, finest first.
+
+    Args:
+        name: A model of timm that supports ``features_only``, such as ``"convnext_xlarge"``.
+        pretrained: Load the weights that timm has for it.
+        weights: Load them from this file instead of downloading them.
+
+    Raises:
+        ValueError: timm has no such backbone, or it has no feature maps.
+        RuntimeError: The weights could not be had.
+    """
+    if name.split(".")[0] not in timm.list_models():
+        similar = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:8]
+        raise ValueError(f"backbone must be a model of timm {timm.__version__}, got {name!r}; similar: {similar}")
+    overlay = {} if weights is None else {"pretrained_cfg_overlay": {"file": str(weights)}}
+    if weights is not None and not weights.is_file():
+        raise ValueError(f"backbone weights must be a file, got {weights}")
+    try:
+        backbone: nn.Module = timm.create_model(name, features_only=True, pretrained=pretrained, **overlay)
+    except Exception as error:  # timm, its hub client and safetensors each raise errors of their own
+        if not pretrained:
+            raise ValueError(f"backbone {name!r} has no feature maps: {error}") from error
+        raise RuntimeError(
+            f"the pretrained weights of {name!r} could not be had ({type(error).__name__}: {error}). Download them "
+            "elsewhere and give the file as --backbone_weights; or train from random weights with "
+            "--pretrained false"
+        ) from error
+    return backbone
+
+
+class Prediction(NamedTuple):
+    """What :meth:`SegmentationModel.predict` returns."""
+
+    logits: Tensor
+    """(b, num_classes, H, W)."""
+    projection: Tensor | None
+    """(b, proj_channels, H, W), where the model has a pooling block."""
+
+
+class SegmentationModel(nn.Module):
+    """A segmentation model with the losses of the thesis's table 4.4.
+
+    Args:
+        backbone: Returns a list of feature maps, finest first.
+        channels: Their channels.
+        num_classes: Classes, background included.
+        head: ``"fpn"`` for :class:`~correspondence_losses.blocks.FPNFusionHead`, ``"linear"`` for
+            :class:`~correspondence_losses.blocks.LinearHead` on the coarsest map.
+        fpn_channels: Width of the pyramid.
+        sam_weight: Weight of the pooling loss in eq. 4.8; with 0 there is no pooling block.
+        proj_channels: Channels of the pooling block's projection.
+        beta: Distance that segments' means should keep in it.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        channels: list[int],
+        *,
+        num_classes: int,
+        head: Literal["fpn", "linear"],
+        fpn_channels: int,
+        sam_weight: float,
+        proj_channels: int,
+        beta: float,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head: FPNFusionHead | LinearHead
+        if head == "fpn":
+            self.head = FPNFusionHead(channels, num_classes, fpn_channels)
+        else:
+            self.head = LinearHead(channels[-1], num_classes)
+        self.sam_weight = sam_weight
+        self.pooling = None
+        if sam_weight > 0:
+            width = fpn_channels if head == "fpn" else channels[-1]
+            self.pooling = SAMPoolingBlock(width, proj_channels, beta)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the loss terms of a batch by name; ``"loss"``, eq. 4.8, is to be minimised."""
+        images, label = batch["image"], batch["label"]
+        if self.pooling is not None:  # both domains go through the backbone together
+            images = torch.cat([images, batch["unlabelled_image"]])
+        logits, features = self._logits_and_features(images, (label.shape[-2], label.shape[-1]))
+        segmentation = F.cross_entropy(logits[: len(label)].float(), label)
+        if self.pooling is None:
+            return {"loss": segmentation, "segmentation": segmentation}
+        segments = batch["segments"]
+        projection = self.pooling.project(features[len(label) :], segments.shape[-2:])
+        invariance, separation = self.pooling.criterion.terms(projection, segments)
+        return {
+            "loss": segmentation + self.sam_weight * (invariance + separation),
+            "segmentation": segmentation,
+            "sam_invariance": invariance,
+            "sam_separation": separation,
+        }
+
+    def predict(self, images: Tensor) -> Prediction:
+        """Return the logits (b, num_classes, H, W) of images (b, 3, H, W), and the projection where there is one."""
+        size = (images.shape[-2], images.shape[-1])
+        logits, features = self._logits_and_features(images, size)
+        return Prediction(logits, None if self.pooling is None else self.pooling.project(features, size))
+
+    def _logits_and_features(self, images: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        maps: list[Tensor] = self.backbone(images)
+        if isinstance(self.head, FPNFusionHead):
+            logits, features = self.head(maps, size)
+            return logits, features
+        return self.head(maps[-1], size), maps[-1]
