@@ -3,7 +3,7 @@
 from .cache import SegmentCache
 from .felzenszwalb import FelzenszwalbSegmenter
 from .masks import MaskSet, paint_masks
-from .presegment import presegment, presegment_folder
+from .run import presegment, presegment_folder
 from .sam import SAMCheckpointError, SAMSegmenter, download_checkpoint
 from .segmenter import Segmenter
 

@@ -10,6 +10,7 @@ from correspondence_losses.reference.data import BackgroundLike, FrameSource, Im
 
 from .cache import SegmentCache
 from .masks import paint_masks
+from .sam import SAMSegmenter
 from .segmenter import Segmenter
 
 
@@ -60,8 +61,8 @@ def presegment(
 def presegment_folder(
     data: Path,
     cache_dir: Path,
-    segmenter: Segmenter,
     *,
+    segmenter: Segmenter | None = None,
     splits: list[str] | None = None,
     unlabeled: bool = False,
     background: BackgroundLike = None,
@@ -74,7 +75,7 @@ def presegment_folder(
     Args:
         data: The folder of YCB-Video, in its original layout or in BOP's.
         cache_dir: The folder for the segments; a cache that is there is continued.
-        segmenter: What makes the masks.
+        segmenter: What makes the masks; by default Segment Anything with the settings of the thesis.
         splits: Which splits; by default all that are there.
         unlabeled: ``data`` is a plain folder of images instead.
         background: What to put behind transparent images.
@@ -85,6 +86,7 @@ def presegment_folder(
     Raises:
         DataError: The data cannot be read, or the cache was made by other settings.
         OSError: A file of the cache cannot be written.
+        SAMCheckpointError: The default segmenter has no checkpoint, and it cannot be downloaded.
         ValueError: There is no such split, or a number is negative.
     """
     if limit is not None and limit < 0:
@@ -92,4 +94,4 @@ def presegment_folder(
     opener = ImageFolder if unlabeled else open_dataset
     source = opener(data, background=background)
     frames = [frame for split in splits or source.splits() for frame in source.frames(split)[:limit]]
-    presegment(source, frames, cache_dir, segmenter, min_area=min_area, progress=progress)
+    presegment(source, frames, cache_dir, segmenter or SAMSegmenter(), min_area=min_area, progress=progress)
