@@ -45,6 +45,12 @@ def check_shape(name: str, tensor: Tensor, shape: Sequence[int], wanted: str) ->
         raise ValueError(f"{name} must have shape {tuple(shape)} ({wanted}), got {tuple(tensor.shape)}")
 
 
+def check_channels(name: str, features: Tensor, channels: int) -> None:
+    """Raise ``ValueError`` unless the second dimension of ``features``, its channels, is ``channels``."""
+    if features.shape[1] != channels:
+        raise ValueError(f"{name} must have {channels} channels, got shape {tuple(features.shape)}")
+
+
 def check_not_empty(name: str, tensor: Tensor) -> None:
     """Raise ``ValueError`` if any dimension of ``tensor`` is 0."""
     if tensor.numel() == 0:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from .._checks import check_count, check_not_empty
-from ._blocks import pair_blocks
-from .matches import Matches, check_map_pair, keep_closest
+from correspondence_losses._checks import check_count, check_not_empty
+from correspondence_losses.correspond._blocks import pair_blocks
+from correspondence_losses.correspond.matches import Matches, check_map_pair, keep_closest
 
 _RUN = 32
 

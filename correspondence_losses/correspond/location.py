@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from .._checks import check_count, check_same_device
-from ._blocks import pair_blocks
-from .matches import Matches, keep_closest
-from .view_grid import ViewGrid, check_grid
+from correspondence_losses._checks import check_count, check_same_device
+from correspondence_losses.correspond._blocks import pair_blocks
+from correspondence_losses.correspond.matches import Matches, keep_closest
+from correspondence_losses.correspond.view_grid import ViewGrid, check_grid
 
 
 @torch.no_grad()

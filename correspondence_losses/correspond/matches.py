@@ -5,7 +5,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._checks import check_floating, check_integer, check_labels, check_rank, check_same_device, check_shape
+from correspondence_losses._checks import (
+    check_floating,
+    check_integer,
+    check_labels,
+    check_rank,
+    check_same_device,
+    check_shape,
+)
 
 
 class Matches(NamedTuple):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from .._checks import check_count, check_integer, check_not_empty, check_rank, check_same_device
-from .matches import Matches
+from correspondence_losses._checks import check_count, check_integer, check_not_empty, check_rank, check_same_device
+from correspondence_losses.correspond.matches import Matches
 
 
 @torch.no_grad()
@@ -72,7 +72,11 @@ def segment_matches(
     # that it is reduced from keep the bias of the remainder below 2^-30 for up to 2^32 pairs.
     last_pair = partners.cumsum(dim=1)
     pairs = last_pair[:, -1:]
-    bits = torch.randint(2**62, (len(a), num_matches), generator=generator, device=a.device)
+    shape = (len(a), num_matches)
+    if generator is None:  # torch.compile traces dynamic shapes only where no generator is named
+        bits = torch.randint(2**62, shape, device=a.device)
+    else:
+        bits = torch.randint(2**62, shape, device=a.device, generator=generator)
     draw = bits % pairs.clamp(min=1)
     index_a = torch.searchsorted(last_pair, draw, right=True).clamp(max=a.shape[1] - 1)
     partner = draw - (last_pair - partners).gather(1, index_a)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._checks import (
+from correspondence_losses._checks import (
     check_bool,
     check_count,
     check_floating,

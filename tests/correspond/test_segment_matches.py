@@ -73,9 +73,10 @@ def test_large_maps_take_linear_memory():
     assert matches.index_b.min() < 7_000
 
 
-def test_compiles_to_one_graph():
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiles_to_one_graph(dynamic):
     grid = torch.randint(0, 4, (2, 4, 4))
-    compiled = torch.compile(segment_matches, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(segment_matches, fullgraph=True, backend="aot_eager", dynamic=dynamic)
     matches = compiled(grid, grid, 20)
     flat = grid.flatten(1)
     assert torch.equal(flat.gather(1, matches.index_a), flat.gather(1, matches.index_b))
