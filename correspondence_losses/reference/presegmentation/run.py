@@ -25,7 +25,8 @@ def presegment(
 ) -> SegmentCache:
     """Segment frames and write their label maps to a cache; frames that are there already are skipped.
 
-    Stopped at any moment and called again, it goes on where it was.
+    Stopped at any moment and called again, it goes on where it was. Transparent images are segmented on the background
+    of seed 0.
 
     Args:
         source: The data set.
