@@ -73,7 +73,8 @@ def patch_nce_loss(
         check_same_device("key_cells", key_cells, "queries", queries)
         excluded = excluded | (key_cells.unsqueeze(-1) == key_cells.unsqueeze(-2))
     own = torch.eye(queries.shape[-2], dtype=torch.bool, device=queries.device)
-    logits = matmul(_unit(queries, valid), _unit(keys, valid).mT) / temperature
+    queries, keys = _unit(_stack(queries, keys), valid)
+    logits = matmul(queries, keys.mT) / temperature
     losses = logits.masked_fill(excluded & ~own, -torch.inf).logsumexp(-1) - logits.diagonal(dim1=-2, dim2=-1)
     return _mean_of_valid(losses, valid)
 
@@ -132,7 +133,7 @@ def segment_contrastive_loss(
     _check_mask("present_b", present_b, "means_a", means_a)
 
     present = torch.stack((present_a.flatten(), present_b.flatten()))
-    a, b = _unit(torch.stack((means_a.flatten(0, 1), means_b.flatten(0, 1))), present)
+    a, b = _unit(_stack(means_a.flatten(0, 1), means_b.flatten(0, 1)), present)
     own = torch.eye(len(a), dtype=torch.bool, device=a.device)
     across = matmul(a, b.mT) / temperature
     within = matmul(torch.stack((a, b)), torch.stack((a, b)).mT) / temperature
@@ -145,9 +146,14 @@ def segment_contrastive_loss(
     return _mean_of_valid(losses, present.all(0).expand_as(losses)).sum()
 
 
+def _stack(a: Tensor, b: Tensor) -> Tensor:
+    """Both in float32 or better: autocast refuses to stack what it cannot promote."""
+    return torch.stack((at_least_float32(a), at_least_float32(b)))
+
+
 def _unit(vectors: Tensor, valid: Tensor) -> Tensor:
     """Return the vectors (..., d) at length 1, invalid ones as 0; zero vectors stay and have no gradient."""
-    vectors = at_least_float32(vectors).masked_fill(~valid.unsqueeze(-1), 0)
+    vectors = vectors.masked_fill(~valid.unsqueeze(-1), 0)
     length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     length = length.masked_fill(length == 0, torch.inf)
     return vectors / length

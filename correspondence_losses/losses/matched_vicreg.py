@@ -7,6 +7,7 @@ from torch import Tensor
 
 from correspondence_losses._checks import check_bool, check_not_empty, check_same_device, check_shape
 from correspondence_losses._distributed import gather_across_ranks
+from correspondence_losses._precision import at_least_float32
 from correspondence_losses.correspond import Matches, gather_matches
 from correspondence_losses.functional.vicreg import Convention, VICRegTerms, vicreg_terms
 from correspondence_losses.losses._vicreg_settings import VICRegModule, VICRegSettings
@@ -91,7 +92,7 @@ class MatchedVICRegLoss(VICRegModule):
         check_same_device("matches.valid", valid, "map_a", map_a)
         check_not_empty("matches.valid", valid)
         if self.gather:
-            a, b = gather_across_ranks(torch.stack((a, b)), dim=1)
+            a, b = gather_across_ranks(torch.stack((at_least_float32(a), at_least_float32(b))), dim=1)
             valid = gather_across_ranks(valid)
         return matched_terms(a.transpose(0, 1), b.transpose(0, 1), valid.mT, self.statistics, self._settings())
 

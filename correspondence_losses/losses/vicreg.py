@@ -5,6 +5,7 @@ from torch import Tensor
 
 from correspondence_losses._checks import check_floating, check_rank, check_same_device, check_shape
 from correspondence_losses._distributed import gather_across_ranks
+from correspondence_losses._precision import at_least_float32
 from correspondence_losses.functional.vicreg import Convention, VICRegTerms, vicreg_terms
 from correspondence_losses.losses._vicreg_settings import VICRegModule
 
@@ -88,5 +89,5 @@ class VICRegLoss(VICRegModule):
         check_shape("z2", z2, z1.shape, "that of z1")
         check_same_device("z2", z2, "z1", z1)
         if self.gather:
-            z1, z2 = gather_across_ranks(torch.stack((z1, z2)), dim=1)
+            z1, z2 = gather_across_ranks(torch.stack((at_least_float32(z1), at_least_float32(z2))), dim=1)
         return vicreg_terms(z1, z2, **self._settings())

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
+from torch.nn import functional as F
 
 from correspondence_losses._checks import (
     check_count,
@@ -20,6 +20,7 @@ from correspondence_losses._checks import (
 from correspondence_losses._distributed import gather_across_ranks, this_rank
 from correspondence_losses._precision import at_least_float32
 from correspondence_losses.correspond import Matches, ViewGrid, feature_matches, location_matches
+from correspondence_losses.correspond.view_grid import check_grid
 from correspondence_losses.functional._moments import second_moments
 from correspondence_losses.functional.vicreg import (
     COVARIANCE_FACTORS,
@@ -191,7 +192,7 @@ class VICRegLLoss(VICRegModule):
         )
 
     def _global_terms(self, embeddings: Sequence[Tensor], num_large: int) -> VICRegTerms:
-        z = torch.stack(tuple(embeddings))
+        z = torch.stack([at_least_float32(embedding) for embedding in embeddings])
         if self.gather:
             z = gather_across_ranks(z, dim=1)
         views, n, d = z.shape
@@ -218,6 +219,7 @@ class VICRegLLoss(VICRegModule):
 
     def _local_terms(self, maps: Sequence[Tensor], grids: Sequence[ViewGrid], num_large: int) -> dict[str, VICRegTerms]:
         """The terms of the location matches and those of the feature matches."""
+        maps = [at_least_float32(view) for view in maps]
         cells = _Cells(maps, self.gather)
         found: list[_MatchedCells] = []
         for matching in self._matchings(maps, num_large, self.num_matches):
@@ -302,7 +304,7 @@ class _Cells:
 
     def __init__(self, maps: Sequence[Tensor], gather: bool) -> None:
         self.gather = gather
-        table = torch.cat([at_least_float32(view).flatten(2).mT.flatten(0, 1) for view in maps])
+        table = torch.cat([view.flatten(2).mT.flatten(0, 1) for view in maps])
         first = this_rank() * len(table) if gather else 0
         self.table = gather_across_ranks(table) if gather else table
         self.rows = []
@@ -323,7 +325,7 @@ class _Cells:
 
     def vectors(self, rows: Tensor) -> Tensor:
         # The backward pass of an embedding adds up repeated rows in a fixed order on every device.
-        return embedding(rows, self.table)
+        return F.embedding(rows, self.table)
 
     def _find(self, views: Sequence[int], index: Tensor) -> Tensor:
         rows = torch.cat([self.rows[view] for view in views]).gather(1, index)
@@ -342,18 +344,19 @@ def _check_views(
         raise ValueError(f"global_embeddings must hold at least 2 views, got {len(embeddings)}")
     if not 1 <= num_large <= len(embeddings):
         raise ValueError(f"num_large must lie between 1 and the number of views, {len(embeddings)}, got {num_large}")
-    for view, (embedding_, map_, grid) in enumerate(zip(embeddings, maps, grids, strict=True)):
-        check_floating(f"global_embeddings[{view}]", embedding_)
-        check_rank(f"global_embeddings[{view}]", embedding_, 2, "(b, d)")
-        check_shape(f"global_embeddings[{view}]", embedding_, embeddings[0].shape, "that of global_embeddings[0]")
-        check_not_empty(f"global_embeddings[{view}]", embedding_)
-        check_same_device(f"global_embeddings[{view}]", embedding_, "global_embeddings[0]", embeddings[0])
+    for view, (embedding, map_, grid) in enumerate(zip(embeddings, maps, grids, strict=True)):
+        check_floating(f"global_embeddings[{view}]", embedding)
+        check_rank(f"global_embeddings[{view}]", embedding, 2, "(b, d)")
+        check_shape(f"global_embeddings[{view}]", embedding, embeddings[0].shape, "that of global_embeddings[0]")
+        check_not_empty(f"global_embeddings[{view}]", embedding)
+        check_same_device(f"global_embeddings[{view}]", embedding, "global_embeddings[0]", embeddings[0])
         check_floating(f"local_maps[{view}]", map_)
         check_rank(f"local_maps[{view}]", map_, 4, "(b, c, h, w)")
         images_and_channels = (len(embeddings[0]), maps[0].shape[1])
         check_shape(f"local_maps[{view}]", map_, (*images_and_channels, *map_.shape[2:]), "b and c of the first view")
         check_not_empty(f"local_maps[{view}]", map_)
         check_same_device(f"local_maps[{view}]", map_, "global_embeddings[0]", embeddings[0])
+        check_grid(f"grids[{view}]", grid)
         check_shape(f"grids[{view}].valid", grid.valid, (len(map_), *map_.shape[2:]), "one for each cell of the map")
 
 
