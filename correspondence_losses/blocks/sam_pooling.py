@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from correspondence_losses._checks import check_floating, check_rank
 from correspondence_losses.blocks.projectors import LocalProjector
 from correspondence_losses.losses.segments import SegmentRegularizationLoss
 
@@ -73,7 +72,6 @@ class SAMPoolingBlock(nn.Module):
         num_segments: int | None = None,
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
         self.projector = LocalProjector(in_channels, hidden_channels, proj_channels)
         self.criterion = SegmentRegularizationLoss(beta, ignore_index=ignore_index, num_segments=num_segments)
 
@@ -86,10 +84,6 @@ class SAMPoolingBlock(nn.Module):
 
     def project(self, features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
         """Return the projection (b, proj_channels, H, W) at ``size``; it needs no segments."""
-        check_floating("features", features)
-        check_rank("features", features, 4, f"(b, {self.in_channels}, h, w)")
-        if features.shape[1] != self.in_channels:
-            raise ValueError(f"features must have shape (b, {self.in_channels}, h, w), got {tuple(features.shape)}")
         projection = self.projector(features)
         if projection.shape[-2:] == size:
             return projection

@@ -60,8 +60,8 @@ def test_autocast_and_compile() -> None:
 @pytest.mark.parametrize(
     ("features", "segments", "error", "message"),
     [
-        (torch.zeros(1, 5, 4, 4), torch.zeros(1, 4, 4).long(), ValueError, r"features must have shape \(b, 6, h, w\)"),
-        (torch.zeros(6, 4, 4), torch.zeros(4, 4).long(), ValueError, r"features must have shape \(b, 6, h, w\)"),
+        (torch.zeros(1, 5, 4, 4), torch.zeros(1, 4, 4).long(), ValueError, r"features must have"),
+        (torch.zeros(6, 4, 4), torch.zeros(1, 4, 4).long(), ValueError, r"features must have"),
         (torch.zeros(1, 6, 4, 4).int(), torch.zeros(1, 4, 4).long(), TypeError, "features must be a floating-point"),
         (torch.zeros(1, 6, 4, 4), torch.zeros(4, 4).long(), ValueError, r"segments must have shape \(b, H, W\)"),
         (torch.zeros(1, 6, 4, 4), torch.zeros(2, 8, 8).long(), ValueError, "segments must have shape"),
