@@ -1,13 +1,13 @@
 """Reading YCB-Video, in its original layout and in BOP's, and folders of unlabelled images."""
 
-from .background import Background, BackgroundLike, ImageBackground, SolidBackground
-from .bop import BOPYCBVideo
-from .errors import DataError
-from .image_folder import ImageFolder
-from .layouts import open_dataset
-from .source import Frame, FrameSource
-from .ycb_classes import CLASS_NAMES
-from .ycb_video import YCBVideo
+from correspondence_losses.reference.data.background import Background, BackgroundLike, ImageBackground, SolidBackground
+from correspondence_losses.reference.data.bop import BOPYCBVideo
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.image_folder import ImageFolder
+from correspondence_losses.reference.data.layouts import open_dataset
+from correspondence_losses.reference.data.source import Frame, FrameSource
+from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.data.ycb_video import YCBVideo
 
 __all__ = [
     "CLASS_NAMES",

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from .errors import DataError
-from .files import read_color
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.files import read_color
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 """File name endings, in lower case, that count as images in a folder of images."""

@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .background import BackgroundLike, as_background, composite
-from .checks import check_intrinsics, check_object_ids, check_poses, check_scale, check_size, read_frame_list
-from .errors import DataError
-from .files import read_color, read_gray8, read_gray16, read_json, read_size
-from .source import SPLITS, Frame, FrameSource
-from .ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.data.background import BackgroundLike, as_background, composite
+from correspondence_losses.reference.data.checks import (
+    check_intrinsics,
+    check_object_ids,
+    check_poses,
+    check_scale,
+    check_size,
+    read_frame_list,
+)
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.files import read_color, read_gray8, read_gray16, read_json, read_size
+from correspondence_losses.reference.data.source import SPLITS, Frame, FrameSource
+from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 
 _FOLDERS = {
     "train": ("train_real",),

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError
-from .files import read_text
-from .ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.files import read_text
+from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 
 
 def check_size(path: Path, array: NDArray[Any], size: tuple[int, ...], other: Path) -> None:

@@ -15,7 +15,7 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from .errors import DataError
+from correspondence_losses.reference.data.errors import DataError
 
 MAX_PIXELS = 64 * 2**20
 """Images above this size are refused before they are decoded: they are damaged headers, or made to exhaust memory."""

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .background import BackgroundLike, as_background, composite, find_images
-from .errors import DataError
-from .files import read_color
-from .source import Frame, FrameSource
+from correspondence_losses.reference.data.background import BackgroundLike, as_background, composite, find_images
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.files import read_color
+from correspondence_losses.reference.data.source import Frame, FrameSource
 
 
 class ImageFolder(FrameSource):

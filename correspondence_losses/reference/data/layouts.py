@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from .background import BackgroundLike
-from .bop import BOPYCBVideo
-from .errors import DataError
-from .source import FrameSource
-from .ycb_video import YCBVideo
+from correspondence_losses.reference.data.background import BackgroundLike
+from correspondence_losses.reference.data.bop import BOPYCBVideo
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.source import FrameSource
+from correspondence_losses.reference.data.ycb_video import YCBVideo
 
 
 def open_dataset(root: Path | str, *, background: BackgroundLike = None) -> FrameSource:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .background import BackgroundLike, as_background, composite
-from .checks import (
+from correspondence_losses.reference.data.background import BackgroundLike, as_background, composite
+from correspondence_losses.reference.data.checks import (
     check_intrinsics,
     check_label,
     check_object_ids,
@@ -17,10 +17,17 @@ from .checks import (
     check_size,
     read_frame_list,
 )
-from .errors import DataError
-from .files import read_color, read_gray8, read_gray16, read_mat, read_size, read_text
-from .source import SPLITS, Frame, FrameSource
-from .ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.files import (
+    read_color,
+    read_gray8,
+    read_gray16,
+    read_mat,
+    read_size,
+    read_text,
+)
+from correspondence_losses.reference.data.source import SPLITS, Frame, FrameSource
+from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 
 _VAL_VIDEOS = range(48, 60)
 _FRAME_ID = re.compile(r"(data/[0-9]{4}|data_syn)/[0-9]{6}")

@@ -1,11 +1,11 @@
 """Pre-segmentation: masks of an image, painted into a label map, computed once and kept on disk."""
 
-from .cache import SegmentCache
-from .felzenszwalb import FelzenszwalbSegmenter
-from .masks import MaskSet, paint_masks
-from .run import presegment, presegment_folder
-from .sam import SAMCheckpointError, SAMSegmenter, download_checkpoint
-from .segmenter import Segmenter
+from correspondence_losses.reference.presegmentation.cache import SegmentCache
+from correspondence_losses.reference.presegmentation.felzenszwalb import FelzenszwalbSegmenter
+from correspondence_losses.reference.presegmentation.masks import MaskSet, paint_masks
+from correspondence_losses.reference.presegmentation.run import presegment, presegment_folder
+from correspondence_losses.reference.presegmentation.sam import SAMCheckpointError, SAMSegmenter, download_checkpoint
+from correspondence_losses.reference.presegmentation.segmenter import Segmenter
 
 __all__ = [
     "FelzenszwalbSegmenter",

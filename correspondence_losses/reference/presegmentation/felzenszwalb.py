@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb
 
-from .segmenter import Segmenter, check_image
+from correspondence_losses.reference.presegmentation.segmenter import Segmenter, check_image
 
 
 class FelzenszwalbSegmenter(Segmenter):

@@ -7,11 +7,10 @@ from tqdm import tqdm
 
 from correspondence_losses import __version__
 from correspondence_losses.reference.data import BackgroundLike, FrameSource, ImageFolder, open_dataset
-
-from .cache import SegmentCache
-from .masks import paint_masks
-from .sam import SAMSegmenter
-from .segmenter import Segmenter
+from correspondence_losses.reference.presegmentation.cache import SegmentCache
+from correspondence_losses.reference.presegmentation.masks import paint_masks
+from correspondence_losses.reference.presegmentation.sam import SAMSegmenter
+from correspondence_losses.reference.presegmentation.segmenter import Segmenter
 
 
 def presegment(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from tqdm import tqdm
 
-from .segmenter import Segmenter, check_image
+from correspondence_losses.reference.presegmentation.segmenter import Segmenter, check_image
 
 _BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 CHECKPOINTS = {

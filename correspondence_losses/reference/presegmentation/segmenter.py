@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from .masks import MaskSet
+from correspondence_losses.reference.presegmentation.masks import MaskSet
 
 
 class Segmenter(ABC):
