@@ -15,10 +15,10 @@ def second_moments(z: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tens
 
     ``valid`` (..., n) says which of the n vectors count. Fewer than two of them have no spread: all is 0.
 
-    With :math:`u = (z - \bar z) / \sqrt{n - 1}`, the covariance matrix is :math:`C = u^\top u`. Where n >= d it is
-    formed as it stands. Where n < d, the sum comes from the n x n Gram matrix,
+    With :math:`u = z - \bar z`, the covariance matrix is :math:`C = u^\top u / (n - 1)`. Where n >= d it is formed as
+    it stands. Where n < d, the sum comes from the n x n Gram matrix :math:`G = u u^\top / (n - 1)`,
 
-    .. math:: \sum_{i \ne j} C_{ij}^2 = \|u u^\top\|_F^2 - \sum_j C_{jj}^2 ,
+    .. math:: \sum_{i \ne j} C_{ij}^2 = \|G\|_F^2 - \sum_j C_{jj}^2 ,
 
     in O(n² d) instead of O(n d²). The subtraction would lose all digits where a single dimension has most of the
     variance, so the dimension of the largest variance is left out of the Gram matrix, and its covariances with the
@@ -31,17 +31,22 @@ def second_moments(z: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tens
 
 
 def centred(z: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return (z - mean) / sqrt(n - 1) over the valid ones of the n vectors z (..., n, d); 0 for the others."""
+    """Return z - mean over the valid ones of the n vectors z (..., n, d); 0 for the others."""
     # Vectors far from 0 have a mean whose rounding error is larger than their spread: seen from one of them, they
     # are not far from 0.
     if valid is None:
         shifted = z - z[..., :1, :]
-        return (shifted - shifted.mean(-2, keepdim=True)) * _scale(z, valid)
+        return shifted.sub_(shifted.mean(-2, keepdim=True))
     absent = ~valid.unsqueeze(-1)
     first_valid = valid.to(torch.uint8).argmax(-1, keepdim=True).unsqueeze(-1)
-    shifted = (z - z.take_along_dim(first_valid, -2)).masked_fill(absent, 0)
+    shifted = (z - z.take_along_dim(first_valid, -2)).masked_fill_(absent, 0)
     mean = shifted.sum(-2, keepdim=True) / valid.sum(-1, dtype=z.dtype).clamp(min=1)[..., None, None]
-    return ((shifted - mean) * _scale(z, valid)).masked_fill(absent, 0)
+    return shifted.sub_(mean).masked_fill_(absent, 0)
+
+
+def variances_of(u: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return the unbiased variances (..., d) of centred vectors u (..., n, d)."""
+    return u.square().sum(-2) / _freedom(u, valid)
 
 
 class _SecondMoments(torch.autograd.Function):
@@ -50,8 +55,8 @@ class _SecondMoments(torch.autograd.Function):
     @staticmethod
     def forward(z: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
         u = centred(z, valid)
-        variances = u.square().sum(-2)
-        products = _products(u, variances)
+        variances = variances_of(u, valid)
+        products = _products(u, variances, _freedom(u, valid))
         return variances, _off_diagonal(variances, products), u, *products
 
     @staticmethod
@@ -66,13 +71,10 @@ class _SecondMoments(torch.autograd.Function):
         z, valid, variances, u, *products = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: u and its products must be functions of z
             u = centred(z, valid)
-            variances = u.square().sum(-2)
-            products = _products(u, variances)
+            variances = variances_of(u, valid)
+            products = _products(u, variances, _freedom(u, valid))
         # u is centred, and so is every gradient below: the mean needs no backward pass of its own.
-        scale = _scale(z, valid)
-        return _gradient(
-            u, variances, products, scale * grad_variances.unsqueeze(-2), scale * grad_off_diagonal[..., None, None]
-        ), None
+        return _gradient(u, variances, products, _freedom(u, valid), grad_variances, grad_off_diagonal), None
 
     @staticmethod
     def vmap(
@@ -85,17 +87,17 @@ class _SecondMoments(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
-def _products(u: Tensor, variances: Tensor) -> tuple[Tensor, ...]:
+def _products(u: Tensor, variances: Tensor, freedom: Tensor | int) -> tuple[Tensor, ...]:
     """Off-diagonal C (..., d, d); or the Gram matrix, the largest dimension's covariances, and which one it is."""
     n, d = u.shape[-2:]
     if n >= d:
-        covariance = matmul(u.mT, u)
+        covariance = matmul(u.mT, u) / _matrix(freedom)
         return (covariance - torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1)),)
     largest = variances.argmax(-1, keepdim=True)
     column = u.take_along_dim(largest.unsqueeze(-2), -1)
-    cross = matmul(column.mT, u).squeeze(-2).scatter(-1, largest, 0)
+    cross = (matmul(column.mT, u).squeeze(-2) / freedom).scatter(-1, largest, 0)
     rest = _without(u, largest)
-    return matmul(rest, rest.mT), cross, largest
+    return matmul(rest, rest.mT) / _matrix(freedom), cross, largest
 
 
 def _off_diagonal(variances: Tensor, products: Sequence[Tensor]) -> Tensor:
@@ -107,36 +109,47 @@ def _off_diagonal(variances: Tensor, products: Sequence[Tensor]) -> Tensor:
 
 
 def _gradient(
-    u: Tensor, variances: Tensor, products: Sequence[Tensor], grad_variances: Tensor, grad_off_diagonal: Tensor
+    u: Tensor,
+    variances: Tensor,
+    products: Sequence[Tensor],
+    freedom: Tensor | int,
+    grad_variances: Tensor,
+    grad_off_diagonal: Tensor,
 ) -> Tensor:
-    """Gradient with respect to u, given those of the variances (..., 1, d) and of the sum (..., 1, 1)."""
+    """Gradient with respect to u, given those of the variances (..., d) and of the off-diagonal sum (...)."""
+    of_variances = (2 * grad_variances / freedom).unsqueeze(-2)
+    of_covariances = (4 * grad_off_diagonal.unsqueeze(-1) / freedom).unsqueeze(-1)
     if len(products) == 1:
-        return torch.addcmul(2 * grad_variances * u, 4 * grad_off_diagonal, matmul(u, products[0]))
+        return _add_matmul(of_variances * u, u, of_covariances * products[0])
     gram, cross, largest = products
     index = largest.unsqueeze(-2).expand(*u.shape[:-1], 1)
     column = u.gather(-1, index)
     # Here the largest dimension may stay in the Gram matrix: its share of a gradient is no larger than that of its
     # covariances. In its own gradient it would cancel.
-    weights = 4 * grad_off_diagonal * (gram + column * column.mT)
-    slopes = 2 * grad_variances - 4 * grad_off_diagonal * variances.unsqueeze(-2)
-    own = 2 * grad_variances.take_along_dim(largest.unsqueeze(-2), -1) * column
-    own = own + 4 * grad_off_diagonal * matmul(u, cross.unsqueeze(-1))
+    weights = of_covariances * (gram + column * column.mT / _matrix(freedom))
+    slopes = of_variances - of_covariances * variances.unsqueeze(-2)
+    own = of_variances.take_along_dim(largest.unsqueeze(-2), -1) * column
+    own = own + of_covariances * matmul(u, cross.unsqueeze(-1))
     return _add_matmul(slopes * u, weights, u).scatter_(-1, index, own)
 
 
-def _scale(z: Tensor, valid: Tensor | None) -> Tensor | float:
-    """Return 1 / sqrt(n - 1) of z (..., n, d), as (..., 1, 1) if it depends on ``valid``; 1 for n of 1 or less."""
+def _freedom(u: Tensor, valid: Tensor | None) -> Tensor | int:
+    """Return n - 1 of u (..., n, d), as (..., 1) if it depends on ``valid``; 1 for n of 1 or less."""
     if valid is None:
-        return 1 / math.sqrt(max(z.shape[-2] - 1, 1))
-    return (valid.sum(-1, dtype=z.dtype) - 1).clamp(min=1).rsqrt()[..., None, None]
+        return max(u.shape[-2] - 1, 1)
+    return (valid.sum(-1, keepdim=True, dtype=u.dtype) - 1).clamp(min=1)
+
+
+def _matrix(freedom: Tensor | int) -> Tensor | int:
+    return freedom if isinstance(freedom, int) else freedom.unsqueeze(-1)
 
 
 def _add_matmul(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return total + a @ b for (..., n, d), (..., n, n) and (..., n, d)."""
+    """Add a @ b to ``total``, in place."""
     n, d = total.shape[-2:]
     with torch.autocast(total.device.type, enabled=False):
-        sums = torch.baddbmm(total.reshape(-1, n, d), a.reshape(-1, n, n), b.reshape(-1, n, d))
-    return sums.view(total.shape)
+        total.view(-1, n, d).baddbmm_(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]))
+    return total
 
 
 def _without(u: Tensor, dimension: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from correspondence_losses._checks import (
     check_shape,
 )
 from correspondence_losses._precision import at_least_float32
-from correspondence_losses.functional._moments import centred, second_moments
+from correspondence_losses.functional._moments import centred, second_moments, variances_of
 
 __all__ = [
     "CollapseDiagnostics",
@@ -99,7 +99,7 @@ def variance_loss(z: Tensor, *, gamma: float = 1.0, eps: float = 1e-4, valid: Te
     """
     _check_vectors("z", z, valid)
     _check_hinge(gamma, eps)
-    variances = centred(at_least_float32(z), valid).square().sum(-2)
+    variances = variances_of(centred(at_least_float32(z), valid), valid)
     return _zero_without_samples(variance_hinge(variances, gamma, eps), valid)
 
 
