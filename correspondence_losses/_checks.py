@@ -45,10 +45,22 @@ def check_shape(name: str, tensor: Tensor, shape: Sequence[int], wanted: str) ->
         raise ValueError(f"{name} must have shape {tuple(shape)} ({wanted}), got {tuple(tensor.shape)}")
 
 
-def check_channels(name: str, features: Tensor, channels: int) -> None:
-    """Raise ``ValueError`` unless the second dimension of ``features``, its channels, is ``channels``."""
-    if features.shape[1] != channels:
-        raise ValueError(f"{name} must have {channels} channels, got shape {tuple(features.shape)}")
+def check_feature_map(name: str, features: Tensor, channels: int) -> None:
+    """Raise unless ``features`` is a feature map ``(b, channels, h, w)`` with something in it."""
+    check_floating(name, features)
+    check_rank(name, features, 4, f"(b, {channels}, h, w)")
+    check_shape(name, features, (len(features), channels, *features.shape[2:]), f"{channels} channels")
+    check_not_empty(name, features)
+
+
+def check_feature_maps(name: str, maps: Sequence[Tensor], channels: Sequence[int]) -> None:
+    """Raise unless ``maps`` holds one feature map for each of ``channels``, all of one batch and device."""
+    if len(maps) != len(channels):
+        raise ValueError(f"{name} must hold {len(channels)} maps, got {len(maps)}")
+    for index, (features, width) in enumerate(zip(maps, channels, strict=True)):
+        check_feature_map(f"{name}[{index}]", features, width)
+        check_shape(f"{name}[{index}]", features, (len(maps[0]), *features.shape[1:]), f"batch of {name}[0]")
+        check_same_device(f"{name}[{index}]", features, f"{name}[0]", maps[0])
 
 
 def check_not_empty(name: str, tensor: Tensor) -> None:

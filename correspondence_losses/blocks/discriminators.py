@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from correspondence_losses._checks import check_channels, check_count, check_floating, check_positive, check_rank
+from correspondence_losses._checks import check_count, check_feature_map, check_feature_maps, check_positive
 
 __all__ = ["FeatureDiscriminator", "MultiLevelDiscriminator"]
 
@@ -67,11 +67,9 @@ class FeatureDiscriminator(nn.Module):
 
         Raises:
             TypeError: If the features are not floating-point.
-            ValueError: If they are not ``(b, in_channels, h, w)``.
+            ValueError: If they are not ``(b, in_channels, h, w)``, or empty.
         """
-        check_floating("features", features)
-        check_rank("features", features, 4, "(b, in_channels, h, w)")
-        check_channels("features", features, self.in_channels)
+        check_feature_map("features", features, self.in_channels)
         scores: Tensor = self.layers(features)
         return scores
 
@@ -109,6 +107,7 @@ class MultiLevelDiscriminator(nn.Module):
                 "num_downsamples must have one entry for each of in_channels, at least one, "
                 f"got {len(num_downsamples)} for {len(in_channels)}"
             )
+        self.in_channels = tuple(in_channels)
         self.levels = nn.ModuleList(
             FeatureDiscriminator(width, halvings, channels)
             for width, halvings in zip(in_channels, num_downsamples, strict=True)
@@ -125,8 +124,8 @@ class MultiLevelDiscriminator(nn.Module):
 
         Raises:
             TypeError: If a map is not floating-point.
-            ValueError: If the number of maps is not that of the levels, or a map has a wrong shape.
+            ValueError: If the number of maps is not that of the levels, a map has a wrong shape or is empty, or batch
+                sizes or devices differ.
         """
-        if len(maps) != len(self.levels):
-            raise ValueError(f"maps must hold one map for each of {len(self.levels)} levels, got {len(maps)}")
+        check_feature_maps("maps", maps, self.in_channels)
         return [level(features) for level, features in zip(self.levels, maps, strict=True)]

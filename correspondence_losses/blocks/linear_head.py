@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from correspondence_losses._checks import check_channels, check_count, check_floating, check_rank
+from correspondence_losses._checks import check_count, check_feature_map
 
 
 class LinearHead(nn.Module):
@@ -41,11 +41,9 @@ class LinearHead(nn.Module):
 
         Raises:
             TypeError: If the features are not floating-point, or a size is not an integer.
-            ValueError: If the features are not ``(b, in_channels, h, w)``, or a size is below 1.
+            ValueError: If the features are not ``(b, in_channels, h, w)`` or empty, or a size is below 1.
         """
-        check_floating("features", features)
-        check_rank("features", features, 4, "(b, in_channels, h, w)")
-        check_channels("features", features, self.in_channels)
+        check_feature_map("features", features, self.in_channels)
         for index, length in enumerate(size):
             check_count(f"size[{index}]", length)
         logits: Tensor = self.classifier(features)

@@ -5,7 +5,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from correspondence_losses._checks import check_channels, check_count, check_floating, check_rank
+from correspondence_losses._checks import (
+    check_count,
+    check_feature_map,
+    check_floating,
+    check_not_empty,
+    check_rank,
+    check_shape,
+)
 
 Norm = Literal["layer", "batch", "none"]
 
@@ -56,11 +63,9 @@ class LocalProjector(nn.Module):
 
         Raises:
             TypeError: If the features are not floating-point.
-            ValueError: If they are not ``(b, in_channels, h, w)``.
+            ValueError: If they are not ``(b, in_channels, h, w)``, or empty.
         """
-        check_floating("features", features)
-        check_rank("features", features, 4, "(b, in_channels, h, w)")
-        check_channels("features", features, self.in_channels)
+        check_feature_map("features", features, self.in_channels)
         embedding: Tensor = self.layers(features.flatten(2).transpose(1, 2).flatten(0, 1))
         cells = embedding.view(len(features), -1, self.out_channels).transpose(1, 2)
         return cells.view(*cells.shape[:2], *features.shape[2:])
@@ -110,11 +115,12 @@ class GlobalExpander(nn.Module):
 
         Raises:
             TypeError: If the features are not floating-point.
-            ValueError: If they are not ``(b, in_channels)``.
+            ValueError: If they are not ``(b, in_channels)``, or empty.
         """
         check_floating("features", features)
         check_rank("features", features, 2, "(b, in_channels)")
-        check_channels("features", features, self.in_channels)
+        check_shape("features", features, (len(features), self.in_channels), f"{self.in_channels} channels")
+        check_not_empty("features", features)
         embedding: Tensor = self.layers(features)
         return embedding
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from correspondence_losses._checks import check_channels, check_count, check_floating, check_rank
+from correspondence_losses._checks import check_count, check_feature_maps
 
 __all__ = ["RefineNet", "RefineNetOutput"]
 
@@ -81,14 +81,10 @@ class RefineNet(nn.Module):
 
         Raises:
             TypeError: If a map is not floating-point, or a size is not an integer.
-            ValueError: If the number of maps or their channels are not those of ``in_channels``, or a size is below 1.
+            ValueError: If the number of maps or their channels are not those of ``in_channels``, a map is empty, batch
+                sizes or devices differ, or a size is below 1.
         """
-        if len(maps) != len(self.in_channels):
-            raise ValueError(f"maps must hold {len(self.in_channels)} maps, finest first, got {len(maps)}")
-        for index, (features, channels) in enumerate(zip(maps, self.in_channels, strict=True)):
-            check_floating(f"maps[{index}]", features)
-            check_rank(f"maps[{index}]", features, 4, "(b, c, h, w)")
-            check_channels(f"maps[{index}]", features, channels)
+        check_feature_maps("maps", maps, self.in_channels)
         for index, length in enumerate(size):
             check_count(f"size[{index}]", length)
         refined: list[Tensor] = []

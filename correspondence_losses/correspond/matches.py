@@ -66,14 +66,13 @@ def gather_matches(map_a: Tensor, map_b: Tensor, matches: Matches) -> tuple[Tens
         (torch.Size([2, 4, 8]), True)
     """
     check_map_pair(map_a, map_b)
-    index_shape = (len(map_a), *matches.index_a.shape[1:])
     for name, index, feature_map in (
         ("matches.index_a", matches.index_a, map_a),
         ("matches.index_b", matches.index_b, map_b),
     ):
         check_integer(name, index)
         check_rank(name, index, 2, "(b, k)")
-        check_shape(name, index, index_shape, "batch of map_a, one slot count")
+        check_shape(name, index, (len(map_a), matches.index_a.shape[1]), "batch of map_a, slots of matches.index_a")
         check_same_device(name, index, "map_a", map_a)
         check_labels(name, index, feature_map.shape[2] * feature_map.shape[3])
     return _gather(map_a, matches.index_a), _gather(map_b, matches.index_b)

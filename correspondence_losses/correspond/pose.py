@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from correspondence_losses._checks import (
-    check_count,
     check_floating,
     check_integer,
     check_not_empty,
@@ -97,35 +96,13 @@ def pose_grid(grid: ViewGrid, frames: PosedFrames, seed_frames: PosedFrames, *, 
         Section 4.4, figure 4.5.
     """
     check_grid("grid", grid)
-    _check_frames("frames", frames, grid)
-    _check_frames("seed_frames", seed_frames, grid)
+    _check_frames("frames", frames, "grid", grid)
+    _check_frames("seed_frames", seed_frames, "grid", grid)
     check_positive("tolerance", tolerance)
-    dtype = torch.promote_types(torch.promote_types(grid.points.dtype, frames.poses.dtype), torch.float32)
-
-    points = grid.points.flatten(1, 2).to(dtype)
-    inside, pixel = _pixels(points, frames.labels)
-    object_id = frames.labels.flatten(1).gather(1, pixel).long()
-    known, pose = _poses_of(object_id, frames, dtype)
-    seed_known, seed_pose = _poses_of(object_id, seed_frames, dtype)
-
-    depth = _depths(frames, pixel, pose, dtype)[-1]
-    camera_point = _back_project(points, depth, frames.intrinsics.to(dtype))
-    object_point = _rotate(pose[..., :3].mT, camera_point - pose[..., 3])
-    seed_point = _rotate(seed_pose[..., :3], object_point) + seed_pose[..., 3]
-    seed_depth = seed_point[..., 2]
-    positions = _project(seed_point, seed_frames.intrinsics.to(dtype))
-
-    seed_inside, seed_pixel = _pixels(positions, seed_frames.labels)
-    seed_id = seed_frames.labels.flatten(1).gather(1, seed_pixel).long()
-    valid = grid.valid.flatten(1) & inside & known & (depth > 0)
-    valid = valid & seed_known & seed_inside & (seed_depth > 0) & (seed_id == object_id)
-    for seen_depth in _depths(seed_frames, seed_pixel, seed_pose, dtype):
-        valid = valid & (seen_depth > 0) & ((seed_depth - seen_depth).abs() < tolerance)
-    positions = positions.where(valid[..., None], 0).to(torch.promote_types(grid.points.dtype, torch.float32))
-    shape = grid.valid.shape
-    return ViewGrid.from_points(positions.view(*shape, 2), valid.view(shape))
+    return _carry(grid, frames, seed_frames, tolerance)
 
 
+@torch.no_grad()
 def pose_matches(
     grid_a: ViewGrid,
     frames_a: PosedFrames,
@@ -170,9 +147,39 @@ def pose_matches(
     Source:
         Section 4.4, figure 4.5.
     """
-    check_count("num_matches", num_matches)
+    check_grid("grid_a", grid_a)
     check_grid("grid_b", grid_b)
-    return location_matches(pose_grid(grid_a, frames_a, frames_b, tolerance=tolerance), grid_b, num_matches)
+    _check_frames("frames_a", frames_a, "grid_a", grid_a)
+    _check_frames("frames_b", frames_b, "grid_a", grid_a)
+    check_positive("tolerance", tolerance)
+    return location_matches(_carry(grid_a, frames_a, frames_b, tolerance), grid_b, num_matches)
+
+
+def _carry(grid: ViewGrid, frames: PosedFrames, seed_frames: PosedFrames, tolerance: float) -> ViewGrid:
+    dtype = torch.promote_types(torch.promote_types(grid.points.dtype, frames.poses.dtype), torch.float32)
+
+    points = grid.points.flatten(1, 2).to(dtype)
+    inside, pixel = _pixels(points, frames.labels)
+    object_id = frames.labels.flatten(1).gather(1, pixel).long()
+    known, pose = _poses_of(object_id, frames, dtype)
+    seed_known, seed_pose = _poses_of(object_id, seed_frames, dtype)
+
+    depth = _depths(frames, pixel, pose, dtype)[-1]
+    camera_point = _back_project(points, depth, frames.intrinsics.to(dtype))
+    object_point = _rotate(pose[..., :3].mT, camera_point - pose[..., 3])
+    seed_point = _rotate(seed_pose[..., :3], object_point) + seed_pose[..., 3]
+    seed_depth = seed_point[..., 2]
+    positions = _project(seed_point, seed_frames.intrinsics.to(dtype))
+
+    seed_inside, seed_pixel = _pixels(positions, seed_frames.labels)
+    seed_id = seed_frames.labels.flatten(1).gather(1, seed_pixel).long()
+    valid = grid.valid.flatten(1) & inside & known & (depth > 0)
+    valid = valid & seed_known & seed_inside & (seed_depth > 0) & (seed_id == object_id)
+    for seen_depth in _depths(seed_frames, seed_pixel, seed_pose, dtype):
+        valid = valid & (seen_depth > 0) & ((seed_depth - seen_depth).abs() < tolerance)
+    positions = positions.where(valid[..., None], 0).to(torch.promote_types(grid.points.dtype, torch.float32))
+    shape = grid.valid.shape
+    return ViewGrid.from_points(positions.view(*shape, 2), valid.view(shape))
 
 
 def _pixels(points: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,7 +233,7 @@ def _camera(intrinsics: Tensor) -> tuple[Tensor, ...]:
     return tuple(intrinsics[:, row, column, None] for row, column in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
 
 
-def _check_frames(name: str, frames: PosedFrames, grid: ViewGrid) -> None:
+def _check_frames(name: str, frames: PosedFrames, grid_name: str, grid: ViewGrid) -> None:
     if not isinstance(frames, PosedFrames):
         raise TypeError(f"{name} must be PosedFrames, got {type(frames).__name__}")
     check_integer(f"{name}.labels", frames.labels)
@@ -239,21 +246,21 @@ def _check_frames(name: str, frames: PosedFrames, grid: ViewGrid) -> None:
     check_floating(f"{name}.intrinsics", frames.intrinsics)
     batch, objects, image = len(grid.points), frames.object_ids.shape[1], frames.labels.shape[1:]
     expected: list[tuple[str, Tensor, tuple[int, ...], str]] = [
-        ("labels", frames.labels, (batch, *image), "batch of the grid"),
-        ("object_ids", frames.object_ids, (batch, objects), "batch of the grid"),
-        ("poses", frames.poses, (batch, objects, 3, 4), "one for each of object_ids"),
-        ("intrinsics", frames.intrinsics, (batch, 3, 3), "one for each frame"),
+        ("labels", frames.labels, (batch, *image), f"batch of {grid_name}.points"),
+        ("object_ids", frames.object_ids, (batch, objects), f"batch of {grid_name}.points"),
+        ("poses", frames.poses, (batch, objects, 3, 4), f"one for each of {name}.object_ids"),
+        ("intrinsics", frames.intrinsics, (batch, 3, 3), f"batch of {name}.labels"),
     ]
     if frames.depth is None and frames.object_coordinates is None:
         raise ValueError(f"{name} must have depth or object_coordinates, got neither")
     if frames.depth is not None:
         check_floating(f"{name}.depth", frames.depth)
-        expected.append(("depth", frames.depth, (batch, *image), "that of labels"))
+        expected.append(("depth", frames.depth, (batch, *image), f"that of {name}.labels"))
     if frames.object_coordinates is not None:
         check_floating(f"{name}.object_coordinates", frames.object_coordinates)
         expected.append(
-            ("object_coordinates", frames.object_coordinates, (batch, *image, 3), "that of labels, and x y z")
+            ("object_coordinates", frames.object_coordinates, (batch, *image, 3), f"that of {name}.labels, and x y z")
         )
     for field, tensor, shape, wanted in expected:
         check_shape(f"{name}.{field}", tensor, shape, wanted)
-        check_same_device(f"{name}.{field}", tensor, "grid", grid.points)
+        check_same_device(f"{name}.{field}", tensor, f"{grid_name}.points", grid.points)

@@ -7,7 +7,7 @@ and the generator should make the discriminator take its ``fake`` samples for re
 import torch.nn.functional as F
 from torch import Tensor
 
-from correspondence_losses._checks import check_floating, check_not_empty
+from correspondence_losses._checks import check_floating, check_not_empty, check_same_device
 from correspondence_losses._precision import at_least_float32
 
 __all__ = [
@@ -34,7 +34,7 @@ def lsgan_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor
 
     Raises:
         TypeError: If scores are not floating-point.
-        ValueError: If there are none.
+        ValueError: If there are none, or their devices differ.
 
     Source:
         Thesis, sec. 3.2; Mao et al., "Least Squares Generative Adversarial Networks", 2017, eq. 2 with b = 1, a = 0.
@@ -45,6 +45,7 @@ def lsgan_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor
         tensor(1.)
     """
     real, fake = _scores("real_scores", real_scores), _scores("fake_scores", fake_scores)
+    check_same_device("fake_scores", fake, "real_scores", real)
     return ((real - 1).square().mean() + fake.square().mean()) / 2
 
 
@@ -105,6 +106,7 @@ def minimax_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tens
         tensor(1.3863)
     """
     real, fake = _scores("real_logits", real_logits), _scores("fake_logits", fake_logits)
+    check_same_device("fake_logits", fake, "real_logits", real)
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from correspondence_losses._checks import check_floating, check_not_empty
 from correspondence_losses.functional.adversarial import (
     lsgan_discriminator_loss,
     lsgan_generator_loss,
@@ -56,6 +57,7 @@ class _AdversarialLoss(nn.Module):
         parameters.
         """
         _check_discriminator(discriminator)
+        _check_maps("target", target)
         frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
         scores = _levels(functional_call(discriminator, frozen, (target,)))
         return _total([self._generator_objective(level) for level in scores])
@@ -66,6 +68,8 @@ class _AdversarialLoss(nn.Module):
         Its gradient reaches the discriminator's parameters, but not the features.
         """
         _check_discriminator(discriminator)
+        _check_maps("source", source)
+        _check_maps("target", target)
         real, fake = (_levels(discriminator(_detach(maps))) for maps in (source, target))
         return _total([self._discriminator_objective(r, f) for r, f in zip(real, fake, strict=True)])
 
@@ -94,6 +98,9 @@ class LSGANLoss(_AdversarialLoss):
 
     For alternating steps take :meth:`generator_loss` and :meth:`discriminator_loss` one by one. Hand over the bare
     discriminator, not one wrapped for distributed training: wrapped modules expect every pass to end in a gradient.
+
+    Raises:
+        TypeError, ValueError: If the discriminator is not a module, or a map not floating-point or empty.
 
     Shape:
         discriminator: a module from ``source`` or ``target`` to one tensor of scores or a sequence of them; source and
@@ -152,6 +159,13 @@ class MinimaxLoss(_AdversarialLoss):
 def _check_discriminator(discriminator: nn.Module) -> None:
     if not isinstance(discriminator, nn.Module):
         raise TypeError(f"discriminator must be a torch.nn.Module, got {type(discriminator).__name__}")
+
+
+def _check_maps(name: str, maps: Maps) -> None:
+    named = [(name, maps)] if isinstance(maps, Tensor) else [(f"{name}[{i}]", level) for i, level in enumerate(maps)]
+    for level_name, level in named:
+        check_floating(level_name, level)
+        check_not_empty(level_name, level)
 
 
 def _levels(scores: Maps) -> list[Tensor]:

@@ -90,6 +90,7 @@ class MaskedL2Loss(nn.Module):
             check_rank(f"maps_a[{index}]", a, 4, "(b, d, h, w)")
             check_floating(f"maps_b[{index}]", b)
             check_shape(f"maps_b[{index}]", b, a.shape, f"that of maps_a[{index}]")
+            check_same_device(f"maps_b[{index}]", b, f"maps_a[{index}]", a)
             check_shape("labels", labels, (len(a), *labels.shape[1:]), f"batch of maps_a[{index}]")
             check_same_device("labels", labels, f"maps_a[{index}]", a)
         objects = (labels != self.ignore_index)[:, None].float()

@@ -32,7 +32,7 @@ def test_levels_score_patches_of_one_size(size):
 
 
 def test_the_number_of_levels_is_checked():
-    with pytest.raises(ValueError, match="maps must hold one map for each of 3 levels, got 2"):
+    with pytest.raises(ValueError, match="maps must hold 3 maps, got 2"):
         MultiLevelDiscriminator()([torch.randn(1, 256, 4, 4)] * 2)
     with pytest.raises(ValueError, match="num_downsamples must have one entry for each of in_channels"):
         MultiLevelDiscriminator((4, 4), (1,))

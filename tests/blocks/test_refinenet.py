@@ -93,7 +93,7 @@ def test_over_a_backbone_of_timm(name):
 
 def test_the_maps_are_checked():
     model = RefineNet((3, 4), num_classes=5, channels=8)
-    with pytest.raises(ValueError, match="maps must hold 2 maps, finest first, got 1"):
+    with pytest.raises(ValueError, match="maps must hold 2 maps, got 1"):
         model(backbone_maps((32, 32), (3,)), (32, 32))
-    with pytest.raises(ValueError, match=r"maps\[1\] must have 4 channels"):
+    with pytest.raises(ValueError, match=r"maps\[1\] must have shape \(1, 4, 4, 4\) \(4 channels\)"):
         model(backbone_maps((32, 32), (3, 5)), (32, 32))
