@@ -1,6 +1,5 @@
 """Variances and off-diagonal covariances of a set of vectors, from one centring and one matrix product."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 

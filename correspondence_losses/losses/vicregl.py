@@ -36,6 +36,11 @@ from correspondence_losses.losses.matched_vicreg import MatchStatistics, check_m
 __all__ = ["VICRegLLoss", "VICRegLTerms"]
 
 
+# On a CPU, views are matched and vectors used in blocks of this size: in one piece, large batches spend more time on
+# fresh memory than on the work.
+_BLOCK_ELEMENTS = 2**20
+
+
 class VICRegLTerms(NamedTuple):
     """The parts of :class:`VICRegLLoss`, coefficients and alpha included: the loss is their sum."""
 
@@ -62,8 +67,8 @@ class VICRegLLoss(VICRegModule):
     :math:`\mathcal{L}_d` of eq. 2.9, the nearest by distance of the features; averaged over the pairs of each large
     view with every other view. Two large views form a pair twice, once from either, as in the official code.
 
-    All cells that have equally many matches are looked up, and their statistics computed, in one call, whatever the
-    number of views.
+    All pairs of equal shapes are matched, and all match slots of equally many vectors computed, in one call, whatever
+    the number of views; on a CPU, large batches in a few calls of a size that suits its cache.
 
     ``convention`` names the source to follow where they differ:
 
@@ -226,15 +231,13 @@ class VICRegLLoss(VICRegModule):
             sources = ViewGrid.cat([grids[view] for view in matching.sources])
             targets = ViewGrid.cat([grids[view] for view in matching.targets])
             matches = location_matches(sources, targets, matching.num_matches)
-            crops = sources.axis_aligned and targets.axis_aligned
-            all_valid = crops and matching.num_matches <= sources.valid[0].numel()
-            found.append(cells.find("location", matching, matches, all_valid))
+            crops = sources.axis_aligned and targets.axis_aligned  # whose cells all have a match
+            found.append(cells.find("location", matching, matches, all_valid=crops))
         for matching in self._matchings(maps, num_large, self.num_feature_matches):
             source_maps = torch.cat([maps[view] for view in matching.sources])
             target_maps = torch.cat([maps[view] for view in matching.targets])
             matches = feature_matches(source_maps, target_maps, matching.num_matches)
-            all_valid = matching.num_matches <= source_maps[0, 0].numel()
-            found.append(cells.find("feature", matching, matches, all_valid))
+            found.append(cells.find("feature", matching, matches, all_valid=True))
 
         # Those of equally many slots stand in one call; where all matches are known to be valid, without a mask.
         calls: dict[tuple[int, bool], list[_MatchedCells]] = defaultdict(list)
@@ -242,14 +245,25 @@ class VICRegLLoss(VICRegModule):
             calls[part.rows_a.shape[1], part.valid is None].append(part)
         sums: dict[str, list[Tensor]] = {"location": [], "feature": []}
         for call in calls.values():
-            a = cells.vectors(torch.cat([part.rows_a for part in call]))
-            b = cells.vectors(torch.cat([part.rows_b for part in call]))
+            rows_a = torch.cat([part.rows_a for part in call])
+            rows_b = torch.cat([part.rows_b for part in call])
             masks = [part.valid for part in call if part.valid is not None]
             valid = torch.cat(masks) if masks else None
-            terms = torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
+            terms = torch.cat(
+                [
+                    self._slot_terms(cells, rows_a[block], rows_b[block], None if valid is None else valid[block])
+                    for block in _blocks(len(rows_a), rows_a[0].numel() * maps[0].shape[1], rows_a.device)
+                ],
+                dim=-1,
+            )
             for part, own in zip(call, torch.split(terms, [len(part.rows_a) for part in call], -1), strict=True):
                 sums[part.kind].append(part.weight * own.sum(-1))
         return {kind: VICRegTerms(*torch.stack(parts).sum(0)) for kind, parts in sums.items()}
+
+    def _slot_terms(self, cells: "_Cells", rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> Tensor:
+        """The three terms (3, p) of p searches."""
+        a, b = cells.vectors(rows_a), cells.vectors(rows_b)
+        return torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
 
     def _matchings(
         self, maps: Sequence[Tensor], num_large: int, num_matches: tuple[int, int] | Literal["all"]
@@ -259,9 +273,11 @@ class VICRegLLoss(VICRegModule):
         weight = (1.0 if self.convention == "equations" else 0.5) / num_pairs
 
         def num_kept(source: int, direction: int) -> int:
+            cells = maps[source].shape[-2] * maps[source].shape[-1]
             if num_matches == "all":
-                return maps[source].shape[-2] * maps[source].shape[-1]
-            return num_matches[direction if self.convention == "vicregl" else int(source >= num_large)]
+                return cells
+            kind = direction if self.convention == "vicregl" else int(source >= num_large)
+            return min(num_matches[kind], cells)
 
         weights: dict[tuple[int, int, int], float] = defaultdict(float)
         for large, other in product(range(num_large), range(len(maps))):
@@ -272,8 +288,9 @@ class VICRegLLoss(VICRegModule):
         for (source, target, count), total in weights.items():
             views[maps[source].shape, maps[target].shape, count, total].append((source, target))
         return [
-            _Matching([source for source, _ in pairs], [target for _, target in pairs], count, total)
+            _Matching([source for source, _ in pairs[block]], [target for _, target in pairs[block]], count, total)
             for (*_, count, total), pairs in views.items()
+            for block in _blocks(len(pairs), maps[pairs[0][0]].numel(), maps[0].device)
         ]
 
 
@@ -330,6 +347,14 @@ class _Cells:
     def _find(self, views: Sequence[int], index: Tensor) -> Tensor:
         rows = torch.cat([self.rows[view] for view in views]).gather(1, index)
         return rows.view(len(views), -1, rows.shape[-1]).mT
+
+
+def _blocks(count: int, elements: int, device: torch.device) -> list[slice]:
+    """Ranges of ``count`` things of so many elements each; on a CPU, of about ``_BLOCK_ELEMENTS`` in all."""
+    if device.type != "cpu" or torch.compiler.is_compiling():
+        return [slice(count)]
+    size = max(_BLOCK_ELEMENTS // elements, 1)
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _check_views(

@@ -132,6 +132,14 @@ def test_order_of_views_of_a_kind_does_not_matter(convention):
     )
 
 
+@pytest.mark.parametrize("convention", conventions)
+def test_blocks_change_nothing(monkeypatch, convention):
+    inputs = views(0, 3, 2, 3)
+    expected = VICRegLLoss(convention=convention).terms(*inputs)
+    monkeypatch.setattr("correspondence_losses.losses.vicregl._BLOCK_ELEMENTS", 1)
+    torch.testing.assert_close(VICRegLLoss(convention=convention).terms(*inputs), expected)
+
+
 def test_alpha_weighs_global_against_local():
     inputs = views(0, 3, 2, 2)
     low, high = VICRegLLoss(alpha=0.25).terms(*inputs), VICRegLLoss(alpha=0.75).terms(*inputs)
