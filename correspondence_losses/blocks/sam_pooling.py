@@ -84,7 +84,7 @@ class SAMPoolingBlock(nn.Module):
 
     def project(self, features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
         """Return the projection (b, proj_channels, H, W) at ``size``; it needs no segments."""
-        projection = self.projector(features)
+        projection: Tensor = self.projector(features)
         if projection.shape[-2:] == size:
             return projection
         return F.interpolate(projection, size=size, mode="bilinear", align_corners=False)

@@ -41,7 +41,7 @@ def segmentation_settings(
     for kind in ("scale", "preset"):
         path = presets / kind / f"{getattr(chosen, kind)}.yaml"
         parser.set_defaults(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    parsed = parser.instantiate_classes(parser.parse_args(rest))
+    parsed = parser.instantiate(parser.parse_args(rest))
     for name in ("config", "preset", "scale"):
         parsed.pop(name, None)
     return SegmentationSettings(**parsed.as_dict())

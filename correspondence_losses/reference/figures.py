@@ -34,7 +34,8 @@ Panel = tuple[str, NDArray[np.uint8]]
 
 def colorize(label: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Class map (H, W) to colours (H, W, 3)."""
-    return PALETTE[label]
+    colors: NDArray[np.uint8] = PALETTE[label]
+    return colors
 
 
 def colorize_segments(image: NDArray[np.uint8], segments: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -52,7 +53,8 @@ def projection_image(projection: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Show a projection (3, H, W) as an image, each channel stretched from its 1st to its 99th percentile."""
     low, high = np.percentile(projection, [1, 99], axis=(1, 2), keepdims=True)
     stretched = (projection - low) / np.maximum(high - low, 1e-8)
-    return (255 * np.clip(stretched, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    image: NDArray[np.uint8] = (255 * np.clip(stretched, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    return image
 
 
 def plot_images(path: Path, rows: Sequence[Sequence[Panel]], title: str) -> None:
@@ -66,8 +68,11 @@ def plot_predictions(
 ) -> None:
     """Save a grid of titled images with a legend of the classes ``shown``."""
     figure = _grid(rows, title)
-    handles = [Patch(color=tuple(PALETTE[index] / 255), label=class_names[index]) for index in shown]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
+    handles = [
+        Patch(facecolor=tuple(PALETTE[index] / 255), edgecolor="gray", label=class_names[index]) for index in shown
+    ]
+    columns = max(2 * max(len(row) for row in rows) - 2, 1)  # a name is about half a panel wide
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize="small", frameon=False)
     _save(figure, path)
 
 

@@ -150,7 +150,8 @@ def _training_step(
 def _any_process(fabric: Fabric, flag: bool) -> bool:
     if fabric.world_size == 1:
         return flag
-    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum") > 0)
+    flags = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
+    return bool(torch.as_tensor(flags) > 0)
 
 
 @contextmanager
@@ -176,8 +177,8 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _progress(fabric: Fabric, step: int, plan: TrainingPlan, history: History) -> "tqdm[None]":
-    progress: tqdm[None] = tqdm(
+def _progress(fabric: Fabric, step: int, plan: TrainingPlan, history: History) -> "tqdm[Any]":
+    progress: tqdm[Any] = tqdm(
         total=plan.num_steps, initial=step, desc="training", unit="step", disable=fabric.global_rank > 0
     )
     progress.set_postfix(_postfix({}, history), refresh=False)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import timm
 import torch
+from timm.models import FeatureListNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +15,7 @@ from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBl
 __all__ = ["SegmentationModel", "create_backbone"]
 
 
-def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None) -> nn.Module:
+def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None) -> FeatureListNet:
     """Create a timm backbone that returns the maps of all its stages, finest first.
 
     Args:
@@ -29,11 +30,13 @@ def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None)
     if name.split(".")[0] not in timm.list_models():
         similar = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:8]
         raise ValueError(f"backbone must be a model of timm {timm.__version__}, got {name!r}; similar: {similar}")
-    overlay = {} if weights is None else {"pretrained_cfg_overlay": {"file": str(weights)}}
     if weights is not None and not weights.is_file():
         raise ValueError(f"backbone weights must be a file, got {weights}")
+    overlay = None if weights is None else {"file": str(weights)}
     try:
-        backbone: nn.Module = timm.create_model(name, features_only=True, pretrained=pretrained, **overlay)
+        backbone: FeatureListNet = timm.create_model(
+            name, features_only=True, pretrained=pretrained, pretrained_cfg_overlay=overlay
+        )
     except Exception as error:  # timm, its hub client and safetensors each raise errors of their own
         if not pretrained:
             raise ValueError(f"backbone {name!r} has no feature maps: {error}") from error

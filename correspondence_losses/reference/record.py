@@ -13,12 +13,12 @@ from correspondence_losses.reference.presegmentation import Segmenter
 
 __all__ = ["plain", "versions"]
 
-_PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "segment-anything", "scikit-image", "numpy")
+_PACKAGES = ("torchvision", "timm", "lightning-fabric", "segment-anything", "scikit-image", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a run's numbers depend on."""
-    found = {"python": platform.python_version(), "correspondence-losses": __version__}
+    found = {"python": platform.python_version(), "correspondence-losses": __version__, "torch": torch.__version__}
     found |= {package: version(package) for package in _PACKAGES}
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()

@@ -86,9 +86,9 @@ class _Run:
         self.unlabelled = self._presegmented() if settings.sam_weight > 0 else []
         seed_step(settings.seed, -1 % 2**32, 0)  # the same initial weights on every process
         backbone = create_backbone(settings.backbone, pretrained=settings.pretrained, weights=settings.backbone_weights)
-        self.model = SegmentationModel(
+        self.model: Any = SegmentationModel(  # later Fabric's wrapper, with the same methods
             backbone,
-            backbone.feature_info.channels(),  # type: ignore[operator, union-attr]
+            backbone.feature_info.channels(),
             num_classes=len(self.source.class_names),
             head=settings.head,
             fpn_channels=settings.fpn_channels,

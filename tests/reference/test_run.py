@@ -1,0 +1,288 @@
+"""Whole runs on a tiny data set: results, figures, resumption bit for bit, and the ways a run must stop."""
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from ycb_layouts import random_frame, synthetic_meta, write_original
+
+from correspondence_losses.losses import SegmentRegularizationLoss
+from correspondence_losses.reference import loop
+from correspondence_losses.reference.checkpoint import CheckpointError, read_checkpoint
+from correspondence_losses.reference.command_line import segmentation_settings
+from correspondence_losses.reference.data import open_dataset
+from correspondence_losses.reference.loop import Interrupted, NonFiniteLossError
+from correspondence_losses.reference.models import create_backbone
+from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, SegmentCache, presegment
+from correspondence_losses.reference.run import run_segmentation
+from correspondence_losses.reference.samples import Augmentation, SampleStream
+from correspondence_losses.reference.settings import SegmentationSettings
+
+PRESETS = Path(__file__).parents[2] / "examples" / "presets"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("ycb")
+    for i in range(3):
+        frame = random_frame(i, size=(48, 64))
+        alpha = np.where(frame.label > 0, 255, 0).astype(np.uint8)
+        write_original(root, f"data_syn/{i:06d}", frame, synthetic_meta(frame), alpha)
+        write_original(root, f"data/0000/{i + 1:06d}", random_frame(10 + i, size=(48, 64)))
+        write_original(root, f"data/0048/{i + 1:06d}", random_frame(20 + i, size=(48, 64)))
+    return root
+
+
+@pytest.fixture
+def settings(data: Path, tmp_path: Path) -> SegmentationSettings:
+    return SegmentationSettings(
+        data=data,
+        output=tmp_path / "run",
+        evaluation="val",
+        backbone="convnext_atto",
+        pretrained=False,
+        image_size=(32, 64),
+        fpn_channels=8,
+        augmentation=Augmentation(crop_scale=(0.3, 1.0), flip=0.5, jitter=0.3, grayscale=0.2, blur=0.3),
+        segmenter=FelzenszwalbSegmenter(scale=50, min_size=20),
+        epochs=3,
+        steps_per_epoch=4,
+        checkpoint_every=3,
+        average_epochs=2,
+        log_every=2,
+        learning_rate=1e-3,
+        schedule="cosine",
+        num_workers=0,
+        accelerator="cpu",
+    )
+
+
+def same_numbers(one: SegmentationSettings, other: SegmentationSettings) -> None:
+    a, b = (read_checkpoint(s.output / "checkpoint.pt") for s in (one, other))
+    assert a["step"] == b["step"]
+    for part in ("training", "evaluation"):
+        assert a["history"][part] == b["history"][part]
+    assert a["model"].keys() == b["model"].keys()
+    for name, tensor in a["model"].items():
+        assert torch.equal(tensor, b["model"][name]), name
+    assert (one.output / "evaluation.csv").read_text() == (other.output / "evaluation.csv").read_text()
+
+
+def test_a_run_leaves_its_results(settings: SegmentationSettings) -> None:
+    results = run_segmentation(settings)
+    assert json.loads((settings.output / "results.json").read_text()) == results
+    assert [row["epoch"] for row in results["evaluations"]] == [1, 2, 3]
+    assert results["mean_iou"] == pytest.approx(np.mean([row["mean_iou"] for row in results["evaluations"][-2:]]))
+    assert results["averaged_evaluations"] == 2
+    assert results["segmenter"]["name"] == "felzenszwalb"
+    assert results["data"]["labelled_frames"] == results["data"]["evaluated_frames"] == 3
+    assert results["versions"]["torch"] == torch.__version__
+    assert {path.name for path in (settings.output / "figures").iterdir()} == {
+        "curves.png", "predictions.png", "segments.png",
+    }  # fmt: skip
+    assert (settings.output / "training.csv").read_text().splitlines()[0] == (
+        "step,loss,segmentation,sam_invariance,sam_separation"
+    )
+    assert list((settings.output / "tensorboard").iterdir())
+    rows = read_checkpoint(settings.output / "checkpoint.pt")["history"]["training"]
+    for row in rows:
+        parts = row["segmentation"] + settings.sam_weight * (row["sam_invariance"] + row["sam_separation"])
+        assert row["loss"] == pytest.approx(parts, rel=1e-5)
+    # a finished run that is started again does no step more, and says the same
+    again = run_segmentation(settings)
+    assert {**again, "seconds": 0} == {**results, "seconds": 0}
+
+
+def test_killed_and_resumed_equals_never_stopped(
+    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_segmentation(settings)
+    killed = dataclasses.replace(settings, output=tmp_path / "killed")
+    step = loop._training_step
+
+    def dies(fabric: Any, model: Any, optimizer: Any, batch: Any, number: int, plan: Any) -> dict[str, float]:
+        if number == 8:  # the last checkpoint is of step 8, in the middle of nothing
+            raise MemoryError
+        return step(fabric, model, optimizer, batch, number, plan)
+
+    monkeypatch.setattr(loop, "_training_step", dies)
+    with pytest.raises(MemoryError):
+        run_segmentation(killed)
+    monkeypatch.setattr(loop, "_training_step", step)
+    run_segmentation(killed)
+    same_numbers(settings, killed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_that_resumes(
+    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    run_segmentation(settings)
+    stopped = dataclasses.replace(settings, output=tmp_path / "stopped")
+    step = loop._training_step
+
+    def signalled(*args: Any) -> dict[str, float]:
+        if args[4] == 4:
+            os.kill(os.getpid(), number)
+        return step(*args)
+
+    monkeypatch.setattr(loop, "_training_step", signalled)
+    with pytest.raises(Interrupted):
+        run_segmentation(stopped)
+    assert read_checkpoint(stopped.output / "checkpoint.pt")["step"] == 5
+    monkeypatch.setattr(loop, "_training_step", step)
+    run_segmentation(stopped)
+    same_numbers(settings, stopped)
+
+
+def test_a_nan_stops_with_its_step_and_term(settings: SegmentationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    terms = SegmentRegularizationLoss.terms
+    calls = iter(range(100))
+
+    def broken(self: Any, features: Any, segments: Any) -> Any:
+        good = terms(self, features, segments)
+        return good._replace(separation=good.separation * float("nan")) if next(calls) == 5 else good
+
+    monkeypatch.setattr(SegmentRegularizationLoss, "terms", broken)
+    with pytest.raises(NonFiniteLossError, match=r"at step 6: loss = nan, sam_separation = nan"):
+        run_segmentation(settings)
+    assert read_checkpoint(settings.output / "checkpoint.pt")["step"] == 4
+
+
+def test_another_run_in_the_folder_is_refused_or_overwritten(settings: SegmentationSettings) -> None:
+    short = dataclasses.replace(settings, epochs=1, sam_weight=0.0)
+    run_segmentation(short)
+    other = dataclasses.replace(short, learning_rate=5e-4)
+    with pytest.raises(CheckpointError, match=r"learning_rate: 0.001 there, 0.0005 now"):
+        run_segmentation(other)
+    results = run_segmentation(dataclasses.replace(other, overwrite=True))
+    assert results["settings"]["learning_rate"] == 5e-4
+    assert results["segmenter"] is None
+    assert not (settings.output / "figures" / "segments.png").exists()
+
+
+@pytest.mark.parametrize("preset", ["sam_fpn", "fpn", "fpn_real", "sam"])
+def test_every_preset_runs(preset: str, data: Path, tmp_path: Path) -> None:
+    arguments = f"--preset {preset} --data {data} --output {tmp_path / preset} --evaluation val --epochs 1 "
+    arguments += "--steps_per_epoch 2 --num_workers 0 --image_size [32,32] --fpn_channels 4 --accelerator cpu"
+    settings = segmentation_settings(
+        PRESETS, preset="sam_fpn", scale="laptop", description="test", args=arguments.split()
+    )
+    results = run_segmentation(settings)
+    assert results["settings"]["labelled"] == ("train" if preset == "fpn_real" else "synthetic")
+    assert results["settings"]["head"] == ("linear" if preset == "sam" else "fpn")
+    assert (results["segmenter"] is not None) == (preset in ("sam_fpn", "sam"))
+
+
+def test_the_thesis_scale_is_the_default_of_the_settings() -> None:
+    read = segmentation_settings(PRESETS, preset="sam_fpn", scale="thesis", description="test", args=[])
+    expected = dataclasses.replace(SegmentationSettings(), min_segment_area=1000, segmenter=read.segmenter)
+    assert read == expected
+
+
+def test_samples_depend_on_their_index_alone_and_segments_follow_the_image(data: Path, tmp_path: Path) -> None:
+    source = open_dataset(data)
+    frames = source.frames("train")
+    # segments that are a function of the image's content, so that a wrong crop or flip shows
+    cache = presegment(source, frames, tmp_path, FelzenszwalbSegmenter(scale=50, min_size=20), progress=False)
+    plain = Augmentation()
+    full = Augmentation(crop_scale=(0.2, 0.9), flip=0.5, jitter=0.4, grayscale=0.2, blur=0.3)
+
+    def stream(augmentation: Augmentation) -> SampleStream:
+        return SampleStream(
+            [(source, frame) for frame in source.frames("synthetic")],
+            [(source, frame, cache) for frame in frames],
+            size=(48, 64),
+            augmentation=augmentation,
+            seed=3,
+        )
+
+    torch.manual_seed(0)
+    first = [stream(full)[i] for i in range(6)]
+    torch.manual_seed(1)
+    again = stream(full)
+    state = torch.random.get_rng_state()
+    for i in reversed(range(6)):
+        for name, tensor in again[i].items():
+            assert torch.equal(tensor, first[i][name])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert first[0]["image"].shape == (3, 48, 64)
+    assert first[0]["segments"].dtype == torch.int64
+
+    sample = stream(plain)[0]
+    frame = frames[stream(plain).unlabelled_order[0]]
+    np.testing.assert_array_equal(sample["segments"], cache.load(frame))
+    shown = sample["unlabelled_image"] * torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    shown = (shown + torch.tensor([0.485, 0.456, 0.406])[:, None, None]) * 255
+    np.testing.assert_allclose(shown.permute(1, 2, 0), source.image(frame), atol=1e-3)
+
+
+def test_geometry_moves_label_and_image_together(tmp_path: Path) -> None:
+    """A frame whose red channel is its label: after crops and flips it must still be."""
+    frame = random_frame(size=(48, 64), object_ids=(3, 9))
+    label = np.repeat(np.repeat(frame.label[::8, ::8], 8, 0), 8, 1)
+    image = np.dstack([label * 20] * 3).astype(np.uint8)
+    write_original(tmp_path, "data/0000/000001", dataclasses.replace(frame, label=label, image=image))
+    source = open_dataset(tmp_path)
+    augmentation = Augmentation(crop_scale=(0.2, 0.9), flip=0.5)
+    stream = SampleStream([(source, "data/0000/000001")], [], size=(96, 128), augmentation=augmentation, seed=0)
+    for index in range(8):
+        sample = stream[index]
+        red = (sample["image"][0] * 0.229 + 0.485) * 255 / 20
+        assert ((red - sample["label"]).abs() < 0.5).float().mean() > 0.8  # all but the interpolated borders
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"backbone": "convnext_nonsense"}, ValueError, "backbone must be a model of timm .*convnext_"),
+        ({"labelled": "nonsense"}, ValueError, "split must be one of .*nonsense"),
+        ({"evaluation": "keyframe"}, ValueError, r"split must be one of \['train', 'val', 'synthetic'\]"),
+        ({"backbone_weights": Path("/none.safetensors"), "pretrained": True}, ValueError, "weights must be a file"),
+    ],
+)
+def test_bad_settings_name_the_argument(
+    settings: SegmentationSettings, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run_segmentation(dataclasses.replace(settings, **change))
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "fpn_channels"])
+def test_settings_check_their_range(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be above 0, got 0"):
+        SegmentationSettings(**{name: 0})
+
+
+def test_pretrained_weights_load_from_a_file_and_a_failed_download_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = timm.create_model("convnext_atto")
+    path = tmp_path / "weights.pth"
+    torch.save(reference.state_dict(), path)
+    backbone = create_backbone("convnext_atto", pretrained=True, weights=path)
+    torch.testing.assert_close(backbone.state_dict()["stem_0.weight"], reference.state_dict()["stem.0.weight"])
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+
+    def no_network(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", no_network)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", no_network, raising=False)
+    with pytest.raises(RuntimeError, match=r"could not be had \(OSError: no network\).*--backbone_weights"):
+        create_backbone("convnext_atto", pretrained=True)
+
+
+def test_a_cache_of_other_segments_is_refused(settings: SegmentationSettings, tmp_path: Path) -> None:
+    SegmentCache.open_or_create(tmp_path / "masks" / "dataset", {"segmenter": "other"}, {})
+    with pytest.raises(ValueError, match="made by other settings"):
+        run_segmentation(dataclasses.replace(settings, masks=tmp_path / "masks"))
