@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import timm
 import torch
-from timm.models import FeatureListNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,8 +14,8 @@ from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBl
 __all__ = ["SegmentationModel", "create_backbone"]
 
 
-def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None) -> FeatureListNet:
-    """Create a timm backbone that returns the maps of all its stages, finest first.
+def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None) -> tuple[nn.Module, list[int]]:
+    """Create a timm backbone that returns the maps of all its stages, finest first, and say their channels.
 
     Args:
         name: A model of timm that supports ``features_only``, such as ``"convnext_xlarge"``.
@@ -34,7 +33,7 @@ def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None)
         raise ValueError(f"backbone weights must be a file, got {weights}")
     overlay = None if weights is None else {"file": str(weights)}
     try:
-        backbone: FeatureListNet = timm.create_model(
+        backbone: Any = timm.create_model(
             name, features_only=True, pretrained=pretrained, pretrained_cfg_overlay=overlay
         )
     except Exception as error:  # timm, its hub client and safetensors each raise errors of their own
@@ -42,10 +41,9 @@ def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None)
             raise ValueError(f"backbone {name!r} has no feature maps: {error}") from error
         raise RuntimeError(
             f"the pretrained weights of {name!r} could not be had ({type(error).__name__}: {error}). Download them "
-            "elsewhere and give the file as --backbone_weights; or train from random weights with "
-            "--pretrained false"
+            "elsewhere and give the file as --backbone_weights; or train from random weights with --pretrained false"
         ) from error
-    return backbone
+    return backbone, list(backbone.feature_info.channels())
 
 
 class Prediction(NamedTuple):

@@ -85,10 +85,12 @@ class _Run:
         self.evaluated = _spread(self.source.frames(settings.evaluation), settings.max_evaluation_frames)
         self.unlabelled = self._presegmented() if settings.sam_weight > 0 else []
         seed_step(settings.seed, -1 % 2**32, 0)  # the same initial weights on every process
-        backbone = create_backbone(settings.backbone, pretrained=settings.pretrained, weights=settings.backbone_weights)
+        backbone, channels = create_backbone(
+            settings.backbone, pretrained=settings.pretrained, weights=settings.backbone_weights
+        )
         self.model: Any = SegmentationModel(  # later Fabric's wrapper, with the same methods
             backbone,
-            backbone.feature_info.channels(),
+            channels,
             num_classes=len(self.source.class_names),
             head=settings.head,
             fpn_channels=settings.fpn_channels,

@@ -267,7 +267,7 @@ def test_pretrained_weights_load_from_a_file_and_a_failed_download_says_what_to_
     reference = timm.create_model("convnext_atto")
     path = tmp_path / "weights.pth"
     torch.save(reference.state_dict(), path)
-    backbone = create_backbone("convnext_atto", pretrained=True, weights=path)
+    backbone, _ = create_backbone("convnext_atto", pretrained=True, weights=path)
     torch.testing.assert_close(backbone.state_dict()["stem_0.weight"], reference.state_dict()["stem.0.weight"])
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
