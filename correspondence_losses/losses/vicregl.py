@@ -38,7 +38,7 @@ __all__ = ["VICRegLLoss", "VICRegLTerms"]
 
 # On a CPU, views are matched and vectors used in blocks of this size: in one piece, large batches spend more time on
 # fresh memory than on the work.
-_BLOCK_ELEMENTS = 2**20
+_BLOCK_ELEMENTS = 2**21
 
 
 class VICRegLTerms(NamedTuple):
