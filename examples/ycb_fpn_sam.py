@@ -17,5 +17,4 @@ if __name__ == "__main__":
     settings = segmentation_settings(
         Path(__file__).parent / "presets", preset="sam_fpn", scale="laptop", description=__doc__
     )
-    results = run_segmentation(settings)
-    print(f"mean IoU {100 * results['mean_iou']:.2f} % on {settings.evaluation}; see {settings.output}")
+    run_segmentation(settings)

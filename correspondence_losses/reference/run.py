@@ -155,6 +155,7 @@ class _Run:
         if self.is_first:
             write_json(settings.output / "results.json", results)
             self.draw(history)
+            tqdm.write(f"mean IoU {100 * results['mean_iou']:.2f} % on {settings.evaluation}; see {settings.output}")
         self.fabric.barrier()
         return results
 

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,22 @@ def test_every_preset_runs(preset: str, data: Path, tmp_path: Path) -> None:
     assert results["settings"]["labelled"] == ("train" if preset == "fpn_real" else "synthetic")
     assert results["settings"]["head"] == ("linear" if preset == "sam" else "fpn")
     assert (results["segmenter"] is not None) == (preset in ("sam_fpn", "sam"))
+
+
+def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_path: Path) -> None:
+    """Real gloo processes, started as a user starts them."""
+
+    def training(devices: int) -> list[list[float]]:
+        output = tmp_path / f"devices{devices}"
+        arguments = f"--data {data} --output {output} --masks {tmp_path / 'masks'} --evaluation val --epochs 1 "
+        arguments += "--steps_per_epoch 4 --log_every 1 --num_workers 0 --image_size [32,32] --fpn_channels 4 "
+        arguments += f"--accelerator cpu --devices {devices} --batch_size {2 // devices}"
+        example = PRESETS.parent / "ycb_fpn_sam.py"
+        subprocess.run([sys.executable, str(example), *arguments.split()], check=True, capture_output=True)
+        rows = (output / "training.csv").read_text().splitlines()[1:]
+        return [[float(value) for value in row.split(",")] for row in rows]
+
+    np.testing.assert_allclose(training(2), training(1), rtol=1e-5, atol=1e-6)
 
 
 def test_the_thesis_scale_is_the_default_of_the_settings() -> None:
