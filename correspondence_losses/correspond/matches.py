@@ -123,4 +123,4 @@ def keep_closest(index_b: Tensor, squared_distance: Tensor, num_matches: int) ->
 
 def _gather(feature_map: Tensor, index: Tensor) -> Tensor:
     vectors = feature_map.flatten(2)
-    return vectors.gather(2, index[:, None, :].expand(-1, vectors.shape[1], -1)).transpose(1, 2)
+    return vectors.gather(2, index[:, None, :].long().expand(-1, vectors.shape[1], -1)).transpose(1, 2)

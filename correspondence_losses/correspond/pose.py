@@ -160,7 +160,7 @@ def _carry(grid: ViewGrid, frames: PosedFrames, seed_frames: PosedFrames, tolera
 
     points = grid.points.flatten(1, 2).to(dtype)
     inside, pixel = _pixels(points, frames.labels)
-    object_id = frames.labels.flatten(1).gather(1, pixel).long()
+    object_id = frames.labels.flatten(1).long().gather(1, pixel)
     known, pose = _poses_of(object_id, frames, dtype)
     seed_known, seed_pose = _poses_of(object_id, seed_frames, dtype)
 
@@ -172,7 +172,7 @@ def _carry(grid: ViewGrid, frames: PosedFrames, seed_frames: PosedFrames, tolera
     positions = _project(seed_point, seed_frames.intrinsics.to(dtype))
 
     seed_inside, seed_pixel = _pixels(positions, seed_frames.labels)
-    seed_id = seed_frames.labels.flatten(1).gather(1, seed_pixel).long()
+    seed_id = seed_frames.labels.flatten(1).long().gather(1, seed_pixel)
     valid = grid.valid.flatten(1) & inside & known & (depth > 0)
     valid = valid & seed_known & seed_inside & (seed_depth > 0) & (seed_id == object_id)
     for seen_depth in _depths(seed_frames, seed_pixel, seed_pose, dtype):
@@ -192,7 +192,7 @@ def _pixels(points: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _poses_of(object_id: Tensor, frames: PosedFrames, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Whether the frame has a pose for each point's object ``(b, n)``, and that pose ``(b, n, 3, 4)``."""
-    same = object_id[..., None] == frames.object_ids[:, None, :]
+    same = object_id[..., None] == frames.object_ids[:, None, :].long()
     slot = same.to(torch.uint8).argmax(dim=-1)
     poses = frames.poses.to(dtype).flatten(2).gather(1, slot[..., None].expand(-1, -1, 12))
     return same.any(dim=-1) & (object_id != 0), poses.view(*slot.shape, 3, 4)

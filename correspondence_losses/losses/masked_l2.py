@@ -93,7 +93,7 @@ class MaskedL2Loss(nn.Module):
             check_same_device(f"maps_b[{index}]", b, f"maps_a[{index}]", a)
             check_shape("labels", labels, (len(a), *labels.shape[1:]), f"batch of maps_a[{index}]")
             check_same_device("labels", labels, f"maps_a[{index}]", a)
-        objects = (labels != self.ignore_index)[:, None].float()
+        objects = (labels.long() != self.ignore_index)[:, None].float()
         return MaskedL2Terms(
             tuple(
                 masked_l2_loss(a, b, _resize(objects, a), reduction=self.reduction).mean()
