@@ -10,37 +10,43 @@ import torch
 from torch import Tensor
 
 
+def check_tensor(name: str, tensor: object) -> None:
+    """Raise ``TypeError`` unless ``tensor`` is a tensor."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+
+
 def check_floating(name: str, tensor: Tensor) -> None:
     """Raise ``TypeError`` unless ``tensor`` is a floating-point tensor."""
-    _check_tensor(name, tensor)
+    check_tensor(name, tensor)
     if not tensor.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor, got {tensor.dtype}")
 
 
 def check_integer(name: str, tensor: Tensor) -> None:
     """Raise ``TypeError`` unless ``tensor`` holds integers (``bool`` is a mask, not an integer)."""
-    _check_tensor(name, tensor)
+    check_tensor(name, tensor)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name} must be an integer tensor, got {tensor.dtype}")
 
 
 def check_bool(name: str, tensor: Tensor) -> None:
     """Raise ``TypeError`` unless ``tensor`` is boolean."""
-    _check_tensor(name, tensor)
+    check_tensor(name, tensor)
     if tensor.dtype != torch.bool:
         raise TypeError(f"{name} must be a bool tensor, got {tensor.dtype}")
 
 
 def check_rank(name: str, tensor: Tensor, rank: int, wanted: str, *, exact: bool = True) -> None:
     """Raise ``ValueError`` unless ``tensor`` has ``rank`` dimensions, or at least that many if not ``exact``."""
-    _check_tensor(name, tensor)
+    check_tensor(name, tensor)
     if tensor.ndim < rank or (exact and tensor.ndim > rank):
         raise ValueError(f"{name} must have shape {wanted}, got {tuple(tensor.shape)}")
 
 
 def check_shape(name: str, tensor: Tensor, shape: Sequence[int], wanted: str) -> None:
     """Raise ``ValueError`` unless ``tensor`` has exactly ``shape``; ``wanted`` says where that shape comes from."""
-    _check_tensor(name, tensor)
+    check_tensor(name, tensor)
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name} must have shape {tuple(shape)} ({wanted}), got {tuple(tensor.shape)}")
 
@@ -61,6 +67,20 @@ def check_feature_maps(name: str, maps: Sequence[Tensor], channels: Sequence[int
         check_feature_map(f"{name}[{index}]", features, width)
         check_shape(f"{name}[{index}]", features, (len(maps[0]), *features.shape[1:]), f"batch of {name}[0]")
         check_same_device(f"{name}[{index}]", features, f"{name}[0]", maps[0])
+
+
+def check_segments(name: str, segments: Tensor, features_name: str, features: Tensor) -> None:
+    """Raise unless ``segments`` is a label map (..., H, W), or masks (..., s, H, W), of features (..., d, H, W)."""
+    check_tensor(name, segments)
+    leading, image = features.shape[:-3], features.shape[-2:]
+    if segments.dtype == torch.bool:
+        check_rank(name, segments, features.ndim, "(..., s, H, W), a stack of masks")
+        wanted = f"a stack of masks for {features_name}"
+        check_shape(name, segments, (*leading, segments.shape[-3], *image), wanted)
+    else:
+        check_integer(name, segments)
+        check_shape(name, segments, (*leading, *image), f"a label map for {features_name}")
+    check_same_device(name, segments, features_name, features)
 
 
 def check_not_empty(name: str, tensor: Tensor) -> None:
@@ -102,8 +122,3 @@ def check_labels(name: str, labels: Tensor, num_labels: int) -> None:
     low, high = labels.aminmax()
     if low < 0 or high >= num_labels:
         raise ValueError(f"{name} must lie in [0, {num_labels}), got values from {int(low)} to {int(high)}")
-
-
-def _check_tensor(name: str, tensor: object) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")

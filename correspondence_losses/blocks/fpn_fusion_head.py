@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from correspondence_losses._checks import check_floating, check_positive, check_rank
+from correspondence_losses._checks import check_count, check_feature_maps
 
 __all__ = ["FPNFusionHead", "FPNFusionOutput"]
 
@@ -42,8 +42,9 @@ class FPNFusionHead(nn.Module):
         Returns logits (b, num_classes, H, W) and features (b, fused_channels, H, W).
 
     Raises:
-        TypeError: If a map is not floating point.
-        ValueError: If there is not one map of the right channels for each of ``in_channels``.
+        TypeError: If a map is not floating point, or a setting not an integer.
+        ValueError: If there is not one map of the right channels for each of ``in_channels``, all of one batch and
+            device, or a setting is below 1.
 
     Source:
         Thesis, sec. 4.6 and fig. 4.8; Lin et al. 2017, "Feature Pyramid Networks for Object Detection". The thesis
@@ -77,7 +78,7 @@ class FPNFusionHead(nn.Module):
             ("fused_channels", fused_channels),
             *((f"in_channels[{i}]", channels) for i, channels in enumerate(in_channels)),
         ):
-            check_positive(name, value)
+            check_count(name, value)
         self.in_channels = tuple(in_channels)
         self.laterals = nn.ModuleList(nn.Conv2d(channels, fpn_channels, 1) for channels in in_channels)
         self.smooths = nn.ModuleList(nn.Conv2d(fpn_channels, fpn_channels, 3, padding=1) for _ in in_channels)
@@ -91,7 +92,7 @@ class FPNFusionHead(nn.Module):
 
     def pyramid(self, feature_maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the pyramid's levels (b, fpn_channels, h_i, w_i), finest first."""
-        self._check(feature_maps)
+        check_feature_maps("feature_maps", feature_maps, self.in_channels)
         pathway: list[Tensor] = []
         for lateral, feature_map in zip(reversed(self.laterals), reversed(feature_maps), strict=True):
             level = lateral(feature_map)
@@ -107,17 +108,6 @@ class FPNFusionHead(nn.Module):
         for level, weight in zip(levels[:-1], weights[:-1], strict=True):
             fused = fused + _upsample(F.conv2d(level, weight), size)
         return fused
-
-    def _check(self, feature_maps: Sequence[Tensor]) -> None:
-        if len(feature_maps) != len(self.in_channels):
-            raise ValueError(f"feature_maps must hold {len(self.in_channels)} maps, got {len(feature_maps)}")
-        for i, (feature_map, channels) in enumerate(zip(feature_maps, self.in_channels, strict=True)):
-            check_floating(f"feature_maps[{i}]", feature_map)
-            check_rank(f"feature_maps[{i}]", feature_map, 4, f"(b, {channels}, h, w)")
-            if feature_map.shape[1] != channels:
-                raise ValueError(
-                    f"feature_maps[{i}] must have shape (b, {channels}, h, w), got {tuple(feature_map.shape)}"
-                )
 
 
 def _upsample(feature_map: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from correspondence_losses._checks import check_tensor
 from correspondence_losses.blocks.projectors import LocalProjector
 from correspondence_losses.losses.segments import SegmentRegularizationLoss
 
@@ -77,6 +78,7 @@ class SAMPoolingBlock(nn.Module):
 
     def forward(self, features: Tensor, segments: Tensor) -> SAMPoolingOutput:
         """Return the loss and the projection."""
+        check_tensor("segments", segments)
         if segments.ndim not in (3, 4):
             raise ValueError(f"segments must have shape (b, H, W), or (b, s, H, W) bool, got {tuple(segments.shape)}")
         projection = self.project(features, segments.shape[-2:])

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from correspondence_losses._checks import (
+    check_count,
     check_floating,
-    check_integer,
     check_labels,
     check_not_empty,
     check_positive,
     check_rank,
     check_same_device,
+    check_segments,
     check_shape,
 )
 
@@ -81,11 +82,12 @@ def segment_statistics(
     check_floating("features", features)
     check_rank("features", features, 3, "(..., d, H, W)", exact=False)
     check_not_empty("features", features)
+    check_segments("segments", segments, "features", features)
     leading, channels, image = features.shape[:-3], features.shape[-3], features.shape[-2:]
     if segments.dtype == torch.bool:
-        membership, num_segments = _check_masks(features, segments, num_segments, ignore_index)
+        membership, num_segments = _check_masks(segments, num_segments, ignore_index)
     else:
-        membership, num_segments = _check_label_map(features, segments, num_segments, ignore_index)
+        membership, num_segments = _check_label_map(segments, num_segments, ignore_index)
     counts, means, deviations = _SegmentStatistics.apply(
         features.reshape(-1, channels, image.numel()), membership, num_segments
     )
@@ -185,28 +187,16 @@ def _check_statistics(statistics: SegmentStatistics) -> None:
     counts, means, squares = statistics
     for name, tensor in zip(SegmentStatistics._fields, statistics, strict=True):
         check_floating(f"statistics.{name}", tensor)
+        check_same_device(f"statistics.{name}", tensor, "statistics.counts", counts)
     check_rank("statistics.means", means, 2, "(..., s, d)", exact=False)
-    check_shape("statistics.counts", counts, means.shape[:-1], "the means' less the channels")
-    check_shape("statistics.squared_deviations", squares, means.shape, "the means'")
+    check_not_empty("statistics.means", means)
+    check_shape("statistics.counts", counts, means.shape[:-1], "statistics.means without channels")
+    check_shape("statistics.squared_deviations", squares, means.shape, "as statistics.means")
 
 
-def _check_segments(features: Tensor, segments: Tensor, shape: tuple[int, ...], wanted: str) -> None:
-    check_shape("segments", segments, shape, wanted)
-    check_same_device("segments", segments, "features", features)
-
-
-def _check_masks(
-    features: Tensor, masks: Tensor, num_segments: int | None, ignore_index: int | None
-) -> tuple[Tensor, int]:
+def _check_masks(masks: Tensor, num_segments: int | None, ignore_index: int | None) -> tuple[Tensor, int]:
     """Masks as (b, s, n), and s."""
-    check_rank("segments", masks, features.ndim, "(..., s, H, W) like the features", exact=True)
     count = masks.shape[-3]
-    _check_segments(
-        features,
-        masks,
-        (*features.shape[:-3], count, *features.shape[-2:]),
-        "a stack of masks, (..., s, H, W)",
-    )
     if num_segments not in (None, count):
         raise ValueError(f"num_segments must be the number of masks, {count}, or None, got {num_segments}")
     if ignore_index is not None:
@@ -214,23 +204,13 @@ def _check_masks(
     return masks.reshape(-1, count, masks.shape[-2] * masks.shape[-1]), count
 
 
-def _check_label_map(
-    features: Tensor, labels: Tensor, num_segments: int | None, ignore_index: int | None
-) -> tuple[Tensor, int]:
+def _check_label_map(labels: Tensor, num_segments: int | None, ignore_index: int | None) -> tuple[Tensor, int]:
     """Labels as (b, n) in [0, s], where s stands for no segment, and s."""
-    check_integer("segments", labels)
-    _check_segments(
-        features,
-        labels,
-        features.shape[:-3] + features.shape[-2:],
-        "a label map, the features' without channels",
-    )
     if num_segments is None:
         if torch.compiler.is_compiling():
             raise ValueError("num_segments must be given under torch.compile")
         num_segments = max(int(labels.max()) + 1, 1)
-    if num_segments < 1:
-        raise ValueError(f"num_segments must be at least 1, got {num_segments}")
+    check_count("num_segments", num_segments)
     check_labels("segments", labels, num_segments)
     labels = labels.reshape(-1, labels.shape[-2] * labels.shape[-1]).long()
     outside = (labels < 0) | (labels >= num_segments)

@@ -3,7 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from correspondence_losses._checks import check_bool, check_positive, check_rank, check_same_device, check_shape
+from correspondence_losses._checks import (
+    check_bool,
+    check_floating,
+    check_positive,
+    check_rank,
+    check_same_device,
+    check_segments,
+    check_shape,
+    check_tensor,
+)
 from correspondence_losses._distributed import gather_across_ranks, num_ranks
 from correspondence_losses.correspond import Matches, gather_matches
 from correspondence_losses.functional.contrastive import patch_nce_loss, segment_contrastive_loss
@@ -50,6 +59,7 @@ class PatchNCELoss(nn.Module):
 
     def forward(self, map_a: Tensor, map_b: Tensor, matches: Matches) -> Tensor:
         """Return the loss."""
+        check_tensor("map_b", map_b)
         queries, keys = gather_matches(map_a, map_b.detach() if self.detach_target else map_b, matches)
         check_bool("matches.valid", matches.valid)
         check_shape("matches.valid", matches.valid, matches.index_a.shape, "that of matches.index_a")
@@ -113,8 +123,11 @@ class SegmentContrastiveLoss(nn.Module):
 
     def forward(self, features_a: Tensor, segments_a: Tensor, features_b: Tensor, segments_b: Tensor) -> Tensor:
         """Return the loss."""
-        check_rank("features_a", features_a, 4, "(b, d, H, W)")
-        check_rank("features_b", features_b, 4, "(b, d, H, W)")
+        for view, features, segments in (("a", features_a, segments_a), ("b", features_b, segments_b)):
+            check_floating(f"features_{view}", features)
+            check_rank(f"features_{view}", features, 4, "(b, d, H, W)")
+            check_same_device(f"features_{view}", features, "features_a", features_a)
+            check_segments(f"segments_{view}", segments, f"features_{view}", features)
         channels = (*features_a.shape[:2], *features_b.shape[2:])
         check_shape("features_b", features_b, channels, "b and d of features_a")
         num_segments, ignore_index = self.num_segments, self.ignore_index

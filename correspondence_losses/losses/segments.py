@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from correspondence_losses._checks import check_positive, check_rank
+from correspondence_losses._checks import check_positive, check_rank, check_tensor
 from correspondence_losses.functional.segments import (
     segment_invariance_loss,
     segment_separation_loss,
@@ -85,6 +85,7 @@ class SegmentRegularizationLoss(nn.Module):
     def terms(self, features: Tensor, segments: Tensor) -> SegmentRegularizationTerms:
         """Return the invariance and the separation term, each reduced to a scalar."""
         check_rank("features", features, 4, "(b, d, H, W)")
+        check_tensor("segments", segments)
         ignore_index, num_segments = self.ignore_index, self.num_segments
         if segments.ndim == 4:  # a stack of masks says itself how many there are, and has nothing to ignore
             ignore_index, num_segments = None, None

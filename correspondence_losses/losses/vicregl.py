@@ -70,12 +70,13 @@ class VICRegLLoss(VICRegModule):
     All pairs of equal shapes are matched, and all match slots of equally many vectors computed, in one call, whatever
     the number of views; on a CPU, large batches in a few calls of a size that suits its cache.
 
-    ``convention`` names the source to follow where they differ:
+    ``convention`` names the source to follow where they differ.
+
+    Its factors of :math:`\ell` are those of :class:`~correspondence_losses.losses.VICRegLoss`; besides,
 
     ============================== ======================= ======================= ========================
     \                              equations               vicreg                  vicregl
     ============================== ======================= ======================= ========================
-    factors of :math:`\ell`        those of :class:`~correspondence_losses.losses.VICRegLoss`
     global variance, covariance    mean over pairs         mean over pairs         mean over views
     local, over the match slots    sum                     mean                    mean
     local, the two directions      sum                     mean                    mean
@@ -378,7 +379,8 @@ def _check_views(
         check_floating(f"local_maps[{view}]", map_)
         check_rank(f"local_maps[{view}]", map_, 4, "(b, c, h, w)")
         images_and_channels = (len(embeddings[0]), maps[0].shape[1])
-        check_shape(f"local_maps[{view}]", map_, (*images_and_channels, *map_.shape[2:]), "b and c of the first view")
+        wanted = "b of global_embeddings[0] and c of local_maps[0]"
+        check_shape(f"local_maps[{view}]", map_, (*images_and_channels, *map_.shape[2:]), wanted)
         check_not_empty(f"local_maps[{view}]", map_)
         check_same_device(f"local_maps[{view}]", map_, "global_embeddings[0]", embeddings[0])
         check_grid(f"grids[{view}]", grid)

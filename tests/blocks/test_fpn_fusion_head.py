@@ -71,8 +71,8 @@ def test_takes_the_maps_of_a_timm_backbone() -> None:
     ("maps", "error", "message"),
     [
         ([torch.zeros(1, 4, 2, 2)], ValueError, "feature_maps must hold 2 maps, got 1"),
-        ([torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)], ValueError, r"feature_maps\[1\] must have shape \(b, 8"),
-        ([torch.zeros(1, 4, 2, 2), torch.zeros(8, 2, 2)], ValueError, r"feature_maps\[1\] must have shape \(b, 8"),
+        ([torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)], ValueError, r"feature_maps\[1\] must have shape .*8"),
+        ([torch.zeros(1, 4, 2, 2), torch.zeros(8, 2, 2)], ValueError, r"feature_maps\[1\] must have shape .*8"),
         ([torch.zeros(1, 4, 2, 2).long(), torch.zeros(1, 8, 2, 2)], TypeError, r"feature_maps\[0\] must be a float"),
     ],
 )
@@ -84,7 +84,7 @@ def test_bad_maps_name_the_argument(maps: list[Tensor], error: type[Exception], 
 def test_bad_settings_name_the_argument() -> None:
     with pytest.raises(ValueError, match="in_channels must name at least one level"):
         FPNFusionHead([], 3)
-    with pytest.raises(ValueError, match=r"in_channels\[1\] must be above 0, got 0"):
+    with pytest.raises(ValueError, match=r"in_channels\[1\] must be at least 1, got 0"):
         FPNFusionHead([4, 0], 3)
-    with pytest.raises(ValueError, match="num_classes must be above 0"):
+    with pytest.raises(ValueError, match="num_classes must be at least 1"):
         FPNFusionHead([4], 0)
