@@ -1,0 +1,85 @@
+"""Light from everywhere: images of radiance, longitude by latitude, procedural or from the user's files."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from correspondence_losses.reference.scenes.requirements import require
+from correspondence_losses.reference.scenes.textures import noise
+
+__all__ = ["environment_files", "load_environment", "room_environment", "studio_environment"]
+
+Environment = NDArray[np.float32]
+
+_SUFFIXES = (".exr", ".hdr", ".pfm")
+
+
+def studio_environment(rng: np.random.Generator, height: int = 32) -> Environment:
+    """A plain sky, lighter above than below, with one to three soft lamps of nearly white light."""
+    direction = _directions(height)
+    gradient = 0.5 + 0.25 * direction[..., 2:]
+    light = gradient * rng.uniform(0.4, 1.0) * rng.uniform(0.9, 1.1, 3)
+    for _ in range(int(rng.integers(1, 4))):
+        lamp = _upper_direction(rng, 0.35)
+        sharpness = rng.uniform(8, 60)
+        glow = np.exp(sharpness * (direction @ lamp - 1))[..., None]
+        light = light + glow * rng.uniform(2, 8) * rng.uniform(0.9, 1.1, 3)
+    return light.astype(np.float32)
+
+
+def room_environment(rng: np.random.Generator, height: int = 64) -> Environment:
+    """A room: walls, floor and ceiling of mottled colours, and windows and lamps with edges, cool or warm."""
+    direction = _directions(height)
+    wall, floor, ceiling = rng.uniform(0.15, 0.7, 3), rng.uniform(0.05, 0.35, 3), rng.uniform(0.4, 0.9) * np.ones(3)
+    elevation = direction[..., 2:]
+    light = np.where(elevation > 0.55, ceiling, np.where(elevation < -0.4, floor, wall))
+    light = light * (0.6 + 0.8 * noise(rng, direction.shape[:2], 5)[..., None])
+    longitude = np.arctan2(direction[..., 1], direction[..., 0])
+    for _ in range(int(rng.integers(1, 4))):
+        at, level = rng.uniform(-np.pi, np.pi), rng.uniform(0.05, 0.6)
+        offset = np.abs((longitude - at + np.pi) % (2 * np.pi) - np.pi)
+        window = (offset < rng.uniform(0.15, 0.5)) & (np.abs(elevation[..., 0] - level) < rng.uniform(0.1, 0.25))
+        warmth = rng.uniform(-1, 1)
+        tint = np.array([1 + 0.3 * warmth, 1.0, 1 - 0.35 * warmth])
+        light = np.where(window[..., None], rng.uniform(4, 14) * tint, light)
+    return light.astype(np.float32)
+
+
+def environment_files(folder: Path) -> list[Path]:
+    """Return the images of radiance in a folder, sorted.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES) if folder.is_dir() else []
+    if not files:
+        raise FileNotFoundError(f"{folder}: holds no {', '.join(_SUFFIXES)} files")
+    return files
+
+
+def load_environment(path: Path, max_height: int = 256) -> Environment:
+    """Read an image of radiance (EXR, HDR or PFM), reduced to ``max_height`` rows at most, its mean made 1."""
+    mitsuba = require("mitsuba")
+    if mitsuba.variant() is None:
+        mitsuba.set_variant("scalar_rgb")
+    bitmap = mitsuba.Bitmap(str(path)).convert(mitsuba.Bitmap.PixelFormat.RGB, mitsuba.Struct.Type.Float32, False)
+    light = np.array(bitmap, dtype=np.float32)
+    factor = -(-light.shape[0] // max_height)
+    rows, columns = (extent // factor for extent in light.shape[:2])
+    light = light[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
+    return light / max(float(light.mean()), 1e-6)
+
+
+def _directions(height: int) -> NDArray[np.float64]:
+    """Return (height, 2 height, 3) world directions of the cells' centres, row 0 above."""
+    latitude = (np.arange(height) + 0.5) / height * np.pi
+    longitude = (np.arange(2 * height) + 0.5) / (2 * height) * 2 * np.pi
+    theta, phi = np.meshgrid(latitude, longitude, indexing="ij")
+    return np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1)
+
+
+def _upper_direction(rng: np.random.Generator, lowest: float) -> NDArray[np.float64]:
+    z, phi = rng.uniform(lowest, 1), rng.uniform(0, 2 * np.pi)
+    radius = np.sqrt(1 - z**2)
+    return np.array([radius * np.cos(phi), radius * np.sin(phi), z])
