@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import CLI
+from jsonargparse import auto_cli
 from PIL import Image
 
 from correspondence_losses.reference.files import atomic_path
@@ -16,8 +16,10 @@ from correspondence_losses.reference.scenes.generate import (
     render_single_objects,
 )
 
+_DEFAULT = SceneSettings()
 
-def generate(root: Path, settings: SceneSettings = SceneSettings(), workers: int | None = None) -> None:
+
+def generate(root: Path, settings: SceneSettings = _DEFAULT, workers: int | None = None) -> None:
     """Make a data set of both domains.
 
     Args:
@@ -29,7 +31,7 @@ def generate(root: Path, settings: SceneSettings = SceneSettings(), workers: int
 
 
 def pairs(
-    root: Path, source: Path, frames: Path, settings: SceneSettings = SceneSettings(), workers: int | None = None
+    root: Path, source: Path, frames: Path, settings: SceneSettings = _DEFAULT, workers: int | None = None
 ) -> None:
     """Render the counterparts of frames with known poses.
 
@@ -45,7 +47,7 @@ def pairs(
 
 
 def single_objects(
-    root: Path, poses_per_class: int, settings: SceneSettings = SceneSettings(), workers: int | None = None
+    root: Path, poses_per_class: int, settings: SceneSettings = _DEFAULT, workers: int | None = None
 ) -> None:
     """Render each class alone in random poses.
 
@@ -77,4 +79,4 @@ def sheet(folder: Path, output: Path, count: int = 24, columns: int = 6) -> None
 
 
 if __name__ == "__main__":
-    CLI([generate, pairs, single_objects, sheet], as_positional=True)
+    auto_cli([generate, pairs, single_objects, sheet], as_positional=True)

@@ -83,7 +83,7 @@ class SceneMaker:
         environment = self._environment(arrangement)
         ground = Ground(self._table(arrangement), float(arrangement.uniform(0.8, 1.8)), domain.material(arrangement))
         azimuth, elevation = arrangement.uniform(0, 2 * np.pi), arrangement.uniform(0.5, 1.1)
-        distance = arrangement.uniform(0.75, 1.1)
+        distance = arrangement.uniform(0.85, 1.25)
         target = np.mean([item.pose[:3, 3] for item in objects[: max(len(objects), 1)]], axis=0)
         pose = _look_at(
             target + view.normal(0, 0.02, 3),

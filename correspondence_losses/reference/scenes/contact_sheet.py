@@ -58,6 +58,6 @@ def _palette() -> NDArray[np.uint8]:
     """Return (256, 3) colours that differ, black for 0."""
     hue = np.arange(256) * 0.618034 * 6
     channels = [np.abs((hue + shift) % 6 - 3) - 1 for shift in (0, 4, 2)]
-    palette = (255 * np.clip(np.stack(channels, axis=-1), 0.15, 0.95)).astype(np.uint8)
+    palette: NDArray[np.uint8] = (255 * np.clip(np.stack(channels, axis=-1), 0.15, 0.95)).astype(np.uint8)
     palette[0] = 0
     return palette

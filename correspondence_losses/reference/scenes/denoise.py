@@ -1,5 +1,7 @@
 """Smooths the light of a path-traced image, and leaves its textures and edges as they are."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,5 +60,5 @@ def denoise(light: FloatImage, fragments: Fragments, guides: Guides) -> FloatIma
     return smoothed
 
 
-def _padded(image: NDArray[np.generic], step: int) -> NDArray[np.generic]:
+def _padded(image: NDArray[Any], step: int) -> NDArray[Any]:
     return np.pad(image, [(step, step), (step, step)] + [(0, 0)] * (image.ndim - 2), mode="edge")

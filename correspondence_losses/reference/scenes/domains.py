@@ -84,7 +84,8 @@ def _table_top(rng: Rng) -> Texture:
         return wood(rng, ((light[0], light[1], light[2]), (dark[0], dark[1], dark[2])), float(rng.uniform(8, 30)), 512)
     texture = surface(rng, 512).astype(np.float32)
     grey = texture.mean(axis=-1, keepdims=True)
-    return (0.7 * grey + 0.3 * texture).astype(np.uint8)
+    cloth: Texture = (0.7 * grey + 0.3 * texture).astype(np.uint8)
+    return cloth
 
 
 SYNTHETIC = Domain(

@@ -65,7 +65,7 @@ class SceneSettings:
     num_synthetic: int = 160
     num_target: int = 160
     num_test: int = 40
-    frames_per_video: int = 8
+    frames_per_video: int = 4
     min_objects: int = 3
     max_objects: int = 7
     samples_per_pixel: int = 8
@@ -279,16 +279,22 @@ def _render_all(
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="scenes", unit="image", disable=not progress)
     with bar:
         if workers == 1 or len(todo) <= 1:
-            maker = _FrameMaker(root, settings) if todo else None
-            for job in todo:
-                maker.make(job)
-                bar.update()
+            _run_here(root, settings, todo, bar.update)
         else:
             _run_in_processes(root, settings, todo, workers, bar.update)
     for name, frames in lists.items():
         write_text(root / "image_sets" / f"{name}.txt", "".join(f"{frame}\n" for frame in frames))
     write_text(root / "image_sets" / "classes.txt", "".join(f"{name}\n" for name in CLASS_NAMES[1:]))
     return root
+
+
+def _run_here(root: Path, settings: SceneSettings, jobs: Sequence[_Job], done: Callable[[], Any]) -> None:
+    if not jobs:
+        return
+    maker = _FrameMaker(root, settings)
+    for job in jobs:
+        maker.make(job)
+        done()
 
 
 def _run_in_processes(

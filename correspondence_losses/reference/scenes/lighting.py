@@ -68,7 +68,8 @@ def load_environment(path: Path, max_height: int = 256) -> Environment:
     factor = -(-light.shape[0] // max_height)
     rows, columns = (extent // factor for extent in light.shape[:2])
     light = light[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
-    return light / max(float(light.mean()), 1e-6)
+    scaled: Environment = light / max(float(light.mean()), 1e-6)
+    return scaled
 
 
 def _directions(height: int) -> NDArray[np.float64]:

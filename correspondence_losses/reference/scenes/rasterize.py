@@ -35,7 +35,8 @@ class Fragments(NamedTuple):
     def interpolate(self, index: int, faces: NDArray[np.int64], attribute: FloatArray) -> FloatArray:
         """Return the attribute (n, c) of object ``index``'s vertices at its pixels, in row-major order."""
         mask = self.instance == index + 1
-        return np.einsum("ki,kic->kc", self.weights[mask], attribute[faces[self.triangle[mask]]])
+        value: FloatArray = np.einsum("ki,kic->kc", self.weights[mask], attribute[faces[self.triangle[mask]]])
+        return value
 
 
 class Annotation(NamedTuple):

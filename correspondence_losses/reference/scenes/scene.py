@@ -57,7 +57,8 @@ class Camera:
     @property
     def world_to_camera(self) -> FloatArray:
         """(4, 4) world to camera."""
-        return np.linalg.inv(self.pose)
+        inverse: FloatArray = np.linalg.inv(self.pose).astype(np.float64)
+        return inverse
 
     def rays(self) -> FloatArray:
         """Return (height, width, 3) directions through the pixel centres, in the camera frame, with z = 1."""

@@ -11,6 +11,8 @@ __all__ = ["automatic_exposure", "develop", "from_srgb", "to_srgb"]
 FloatImage = NDArray[np.float32]
 
 _MIDDLE_GREY = 0.2
+_VALUE = np.arange(256) / 255
+_LIGHT = np.where(_VALUE <= 0.04045, _VALUE / 12.92, ((_VALUE + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def develop(light: FloatImage, sensor: Sensor, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -54,8 +56,8 @@ def to_srgb(light: FloatImage) -> FloatImage:
 
 def from_srgb(image: NDArray[np.uint8]) -> FloatImage:
     """Return the linear light, 0 to 1, of a ``uint8`` sRGB image."""
-    value = image.astype(np.float32) / 255
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    light: FloatImage = _LIGHT[image]
+    return light
 
 
 def _scaled(channel: FloatImage, scale: float) -> FloatImage:

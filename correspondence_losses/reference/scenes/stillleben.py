@@ -26,8 +26,9 @@ _EMPTY = 3000.0
 class StilllebenRenderer:
     """Renders scenes with Stillleben's rasteriser.
 
-    Labels, depth and object coordinates come from its buffers. Its pixel centres are at i + 1/2, so the principal point
-    is handed over half a pixel further; its light is the scene's mean light and its brightest direction, or a light map.
+    Labels, depth and object coordinates come from its buffers. Its pixel centres are at i + 1/2, so the principal
+    point is handed over half a pixel further; its light is the scene's mean light and its brightest direction, or a
+    light map.
 
     Args:
         light_map: An ``.ibl`` file for image-based light, in place of the scene's own environment.

@@ -18,7 +18,8 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cells: int, octaves:
         smooth = Image.fromarray(grid).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
         total += np.asarray(smooth) / 2**octave
     low, high = total.min(), total.max()
-    return (total - low) / max(high - low, 1e-6)
+    scaled: NDArray[np.float32] = (total - low) / max(high - low, 1e-6)
+    return scaled
 
 
 def plain(rng: np.random.Generator, color: Color, size: int = 128, grain: float = 0.06) -> Texture:
@@ -71,10 +72,10 @@ def wood(rng: np.random.Generator, colors: tuple[Color, Color], rings: float = 6
     """Grain along u: two colours blended by warped rings."""
     warp = noise(rng, (size, size), 3)
     v = np.linspace(0, 1, size, dtype=np.float32)[:, None]
-    blend = 0.5 + 0.5 * np.sin(2 * np.pi * rings * (v + 0.35 * warp)) + 0.3 * (noise(rng, (size, size), 24, 2) - 0.5)
+    blend = 0.5 + 0.5 * np.sin(2 * np.pi * rings * (v + 0.1 * warp)) + 0.3 * (noise(rng, (size, size), 24, 2) - 0.5)
     blend = np.clip(blend, 0, 1)[..., None]
     first, second = (np.asarray(color, np.float32) for color in colors)
-    return np.clip(first * (1 - blend) + second * blend, 0, 255).astype(np.uint8)
+    return _bytes(first * (1 - blend) + second * blend)
 
 
 def surface(rng: np.random.Generator, size: int = 256) -> Texture:
@@ -102,7 +103,7 @@ def weathered(rng: np.random.Generator, texture: Texture) -> Texture:
     color = color * rng.uniform(0.85, 1.1, 3).astype(np.float32) + rng.uniform(0, 20)
     dirt = noise(rng, (texture.shape[0], texture.shape[1]), 6)[..., None]
     color *= 1 - rng.uniform(0.1, 0.4) * np.clip(2 * dirt - 1, 0, 1)
-    return np.clip(color, 0, 255).astype(np.uint8)
+    return _bytes(color)
 
 
 def _random_color(rng: np.random.Generator) -> Color:
@@ -111,7 +112,12 @@ def _random_color(rng: np.random.Generator) -> Color:
 
 
 def _scaled(color: NDArray[np.float32], gain: NDArray[np.float32]) -> Texture:
-    return np.clip(color * gain[..., None], 0, 255).astype(np.uint8)
+    return _bytes(color * gain[..., None])
+
+
+def _bytes(color: NDArray[np.floating]) -> Texture:
+    texture: Texture = np.clip(color, 0, 255).astype(np.uint8)
+    return texture
 
 
 def _two(first: Texture, second: Texture, mask: NDArray[np.bool_]) -> Texture:

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ def write_frame(prefix: Path, frame: Frame, *, video: bool) -> None:
         with atomic_path(_part(prefix, "box.txt")) as path:
             path.write_text(_boxes(frame.label), encoding="utf-8")
     buffer = io.BytesIO()
-    savemat(buffer, _meta(frame, video), do_compression=True)
+    savemat(cast(Any, buffer), _meta(frame, video), do_compression=True)
     # The header of a MAT file begins with a remark, where scipy writes the time: the same frame, other bytes.
     content = b"MATLAB 5.0 MAT-file, correspondence-losses".ljust(_HEADER_TEXT) + buffer.getvalue()[_HEADER_TEXT:]
     with atomic_path(_part(prefix, "meta.mat")) as path:
