@@ -1,0 +1,92 @@
+"""Location and feature matches beside ``torch.cdist`` and ``topk``, and beside bare matrix products."""
+
+import torch
+from torch import Tensor
+
+from benchmarks.workload import Case, Workload
+from correspondence_losses import ViewGrid, feature_matches, location_matches
+
+_NUM_MATCHES = 20
+_PRODUCT_ROWS = 256
+
+
+def location(height: int, width: int) -> Case:
+    """Two overlapping crops."""
+    boxes = torch.tensor([[[31.2, 44.9, 493.7, 391.3]], [[101.7, 12.3, 617.1, 461.9]]])
+    a, b = (ViewGrid.from_boxes(box, (height, width)) for box in boxes)
+    points_a, points_b = a.points.flatten(1, 2), b.points.flatten(1, 2)
+    return Case(
+        lambda: (location_matches(a, b, _NUM_MATCHES).distance.sort().values,),
+        lambda: (_closest(torch.cdist(points_a, points_b, compute_mode="donot_use_mm_for_euclid_dist")),),
+    )
+
+
+def features(height: int, width: int, channels: int) -> Case:
+    """Two dense maps."""
+    a, b = _maps(height, width, channels)
+    return Case(
+        lambda: (feature_matches(a, b, _NUM_MATCHES).distance.sort().values,),
+        lambda: (_closest(torch.cdist(a.flatten(2).mT, b.flatten(2).mT)),),
+    )
+
+
+def feature_products(height: int, width: int, channels: int) -> Case:
+    """Two dense maps; the peer computes the inner products alone, in blocks of rows over one piece of memory."""
+    a, b = _maps(height, width, channels)
+    vectors_a, vectors_b = a[0].flatten(1), b[0].flatten(1)
+    products = torch.empty(_PRODUCT_ROWS, height * width)
+
+    def peer() -> tuple[Tensor, ...]:
+        for block in vectors_a.split(_PRODUCT_ROWS, dim=1):
+            torch.mm(block.mT, vectors_b, out=products[: block.shape[1]])
+        return (products,)
+
+    return Case(lambda: (feature_matches(a, b, _NUM_MATCHES).distance,), peer)
+
+
+def _maps(height: int, width: int, channels: int) -> tuple[Tensor, Tensor]:
+    a, b = torch.randn(2, 1, channels, height, width, generator=torch.Generator().manual_seed(0)).unbind()
+    return a, b
+
+
+def _closest(distances: Tensor) -> Tensor:
+    """The smallest distances of all cells to their nearest, in ascending order."""
+    nearest = distances.topk(1, dim=2, largest=False).values.squeeze(2)
+    return nearest.topk(_NUM_MATCHES, dim=1, largest=False).values
+
+
+_QUICK_MAP = {"height": 12, "width": 16}
+_FULL_MAP = {"height": 120, "width": 160}
+_FEATURES_TITLE = "feature matches, two {height} x {width} maps, {channels} channels, no gradient"
+
+WORKLOADS = [
+    Workload(
+        name="location-matches",
+        title="location matches, two {height} x {width} crop grids",
+        peer="cdist + topk",
+        build=location,
+        sizes=_FULL_MAP,
+        quick=_QUICK_MAP,
+        note="cdist by subtraction (compute_mode), since its default is off by up to 0.1 px near distance 0",
+        ratio_target=1000,
+    ),
+    Workload(
+        name="feature-matches",
+        title=_FEATURES_TITLE,
+        peer="cdist + topk",
+        build=features,
+        sizes={**_FULL_MAP, "channels": 128},
+        quick={**_QUICK_MAP, "channels": 8},
+    ),
+    Workload(
+        name="feature-matches-products",
+        title=_FEATURES_TITLE,
+        peer="bare matrix products",
+        build=feature_products,
+        sizes={**_FULL_MAP, "channels": 128},
+        quick={**_QUICK_MAP, "channels": 8},
+        is_floor=True,
+        ratio_target=0.8,
+        memory_target_mib=200,
+    ),
+]

@@ -1,0 +1,37 @@
+"""Peak memory of a step, in a process of its own."""
+
+import multiprocessing
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from typing import Literal
+
+from benchmarks.workload import Case
+
+Side = Literal["ours", "peer"]
+
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+def peak_memory_mib(
+    build: Callable[..., Case], sizes: Mapping[str, int], warm_up: Mapping[str, int], side: Side
+) -> float:
+    """How far the process's resident memory rises above what it was when the inputs were ready.
+
+    A step of the ``warm_up`` sizes goes first, so that loaded code and thread pools do not count.
+    """
+    # The server imports the library once; each measurement is a fork of it, which has run nothing yet.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.tables"])
+    with ProcessPoolExecutor(1, mp_context=context) as process:
+        return process.submit(_peak, build, sizes, warm_up, side).result()
+
+
+def _peak(build: Callable[..., Case], sizes: Mapping[str, int], warm_up: Mapping[str, int], side: Side) -> float:
+    getattr(build(**warm_up), side)()
+    step = getattr(build(**sizes), side)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return (after - before) * _MAXRSS_BYTES / 2**20

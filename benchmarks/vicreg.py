@@ -1,0 +1,102 @@
+"""VICReg and VICRegL beside lightly's."""
+
+from unittest.mock import patch
+
+import torch
+from lightly.loss import VICRegLLoss as PeerVICRegLLoss
+from lightly.loss import VICRegLoss as PeerVICRegLoss
+from torch import Tensor
+
+from benchmarks.workload import Case, Workload, gradient_step
+from correspondence_losses import ViewGrid, VICRegLLoss, VICRegLoss
+
+_NUM_MATCHES = (20, 4)
+
+
+def vicreg(n: int, d: int) -> Case:
+    """Two sets of n vectors of dimension d."""
+    generator = torch.Generator().manual_seed(0)
+    z = [torch.randn(n, d, generator=generator, requires_grad=True) for _ in range(2)]
+    ours, peer = VICRegLoss(), PeerVICRegLoss()
+    return Case(gradient_step(lambda: ours(*z), z), gradient_step(lambda: peer(*z), z))
+
+
+def vicregl(batch: int, large: int, small: int, d_global: int, d_local: int) -> Case:
+    """Large views of 7 x 7 cells and small ones of 3 x 3."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [7] * large + [3] * small
+    embeddings = [torch.randn(batch, d_global, generator=generator, requires_grad=True) for _ in sizes]
+    # The peer wants its channels last, and ours first: one memory serves both without a copy.
+    cells = [torch.randn(batch, size, size, d_local, generator=generator, requires_grad=True) for size in sizes]
+    grids = [_random_crops(batch, size, generator) for size in sizes]
+    ours = VICRegLLoss(num_matches=_NUM_MATCHES, num_feature_matches=_NUM_MATCHES)
+    peer = PeerVICRegLLoss(num_matches=_NUM_MATCHES)
+    views, points = list(zip(embeddings, cells, strict=True)), [grid.points for grid in grids]
+
+    def of_ours() -> Tensor:
+        return ours(embeddings, [view.permute(0, 3, 1, 2) for view in cells], grids, num_large=large)
+
+    def of_peer() -> Tensor:
+        with patch("lightly.models.utils.nearest_neighbors", _row_major_neighbors):
+            return peer(views[:large], points[:large], views[large:] or None, points[large:] or None)
+
+    leaves = embeddings + cells
+    return Case(gradient_step(of_ours, leaves), gradient_step(of_peer, leaves))
+
+
+def _random_crops(batch: int, size: int, generator: torch.Generator) -> ViewGrid:
+    # In double precision no two cells are nearest by the rounding of cdist.
+    corner = 300 * torch.rand(batch, 2, generator=generator, dtype=torch.float64)
+    extent = 64 + 160 * torch.rand(batch, 2, generator=generator, dtype=torch.float64)
+    return ViewGrid.from_boxes(torch.cat([corner, corner + extent], dim=1), (size, size))
+
+
+def _row_major_neighbors(
+    input_maps: Tensor, candidate_maps: Tensor, distances: Tensor, num_matches: int
+) -> tuple[Tensor, Tensor]:
+    """lightly's nearest neighbours in the official code's order of the matches, row-major, not by distance."""
+    nearest = distances.min(dim=2)
+    kept = nearest.values.topk(min(num_matches, input_maps.shape[1]), dim=1, largest=False).indices.sort(dim=1).values
+
+    def pick(vectors: Tensor, index: Tensor) -> Tensor:
+        return vectors.gather(1, index.unsqueeze(-1).expand(-1, -1, vectors.shape[2]))
+
+    return pick(input_maps, kept), pick(candidate_maps, nearest.indices.gather(1, kept))
+
+
+_VICREGL = {
+    "title": "VICRegL, batch {batch}, {large} + {small} views, {d_global} global, {d_local} local",
+    "peer": "lightly.loss.VICRegLLoss",
+    "build": vicregl,
+    "quick": {"batch": 2, "large": 2, "small": 1, "d_global": 64, "d_local": 32},
+    "note": "ours with num_feature_matches=(20, 4); lightly's matches in the official code's order, row-major "
+    "(a patch that costs it nothing); grids in float64",
+}
+_QUICK_VICREG = {"n": 16, "d": 64}
+
+WORKLOADS = [
+    *(
+        Workload(
+            name=f"vicreg-{n}x{d}",
+            title="VICReg, n = {n}, d = {d}",
+            peer="lightly.loss.VICRegLoss",
+            build=vicreg,
+            sizes={"n": n, "d": d},
+            quick=_QUICK_VICREG,
+            ratio_target=target,
+        )
+        for n, d, target in ((64, 8192, 250), (256, 8192, 80), (2048, 2048, 1.3))
+    ),
+    Workload(
+        name="vicregl-thesis",
+        sizes={"batch": 3, "large": 2, "small": 6, "d_global": 8192, "d_local": 512},
+        ratio_target=500,
+        **_VICREGL,
+    ),
+    Workload(
+        name="vicregl-batch32",
+        sizes={"batch": 32, "large": 2, "small": 6, "d_global": 2048, "d_local": 512},
+        ratio_target=50,
+        **_VICREGL,
+    ),
+]
