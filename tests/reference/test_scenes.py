@@ -126,7 +126,7 @@ def test_procedural_objects_are_sound(class_index):
     mesh = procedural_object(class_index)
     extent = mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)
     assert mesh.name == CLASS_NAMES[class_index]
-    assert 0.01 < extent.min()
+    assert extent.min() > 0.01
     assert extent.max() < 0.3
     np.testing.assert_allclose(mesh.vertices.max(axis=0), -mesh.vertices.min(axis=0), atol=1e-12)
     assert mesh.faces.min() == 0

@@ -94,7 +94,8 @@ class EmbeddedRenderer:
             description["ground"] = self._shape(_ground_mesh(scene.ground), world_to_camera, scene.ground.material)
         image = mi.render(mi.load_dict(description), spp=self.samples_per_pixel, seed=seed % 2**31)
         image = np.array(image, dtype=np.float32)
-        return image[..., :3], image[..., 3]
+        # A path that ends in a division by zero is a black sample, not a hole in the picture.
+        return np.nan_to_num(image[..., :3], nan=0.0, posinf=0.0), image[..., 3]
 
     def _sensor(self, scene: Scene) -> dict[str, Any]:
         mi, camera = self._mitsuba, scene.camera

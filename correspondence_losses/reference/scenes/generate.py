@@ -177,7 +177,9 @@ def render_pairs(
             if not (path := source / "data" / f"{frame}-{part}").is_file():
                 raise FileNotFoundError(f"{path}: is needed to render the counterpart of {frame}")
     jobs = [_Job(f"data/{frame}", "paired", _numbers(frame), source / "data" / frame) for frame in frames]
-    return _render_all(root, settings, jobs, {"train": list(frames)}, {"content": "pairs"}, workers, progress)
+    return _render_all(
+        root, settings, jobs, {"train": list(frames)}, {"content": "pairs", "source": str(source)}, workers, progress
+    )
 
 
 def render_single_objects(
@@ -271,10 +273,10 @@ def _render_all(
     workers: int | None,
     progress: bool,
 ) -> Path:
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    workers = _num_cores() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    _check_same_settings(root, settings, record | {"frames": len(jobs)})
+    _check_same_settings(root, settings, record)
     todo = [job for job in jobs if not frame_is_complete(root / job.name, video=job.video)]
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="scenes", unit="image", disable=not progress)
     with bar:
@@ -328,6 +330,10 @@ def _check_same_settings(root: Path, settings: SceneSettings, record: dict[str, 
         raise ValueError(f"{root} is not empty and holds no scenes.json: choose another folder")
     packages = ("correspondence-losses", "mitsuba", "mujoco", "numpy", "scipy", "pillow", "trimesh")
     write_json(path, {"note": _NOTE, "settings": wanted, "versions": {name: _version(name) for name in packages}})
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str | None:
