@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
+from correspondence_losses.reference.data import YCBVideo
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.scenes import (
     SYNTHETIC,
@@ -96,6 +97,18 @@ def test_files_agree_with_each_other(scenes, name):
         assert sorted(line.split()[0] for line in boxes) == sorted(CLASS_NAMES[i] for i in classes)
 
 
+def test_the_reader_of_ycb_video_reads_every_frame(scenes):
+    source = YCBVideo(scenes)
+    frames = {split: source.frames(split) for split in ("synthetic", "train", "val", "keyframe")}
+    assert {split: len(ids) for split, ids in frames.items()} == {"synthetic": 2, "train": 2, "val": 1, "keyframe": 1}
+    for name in {name for ids in frames.values() for name in ids}:
+        frame = source.frame(name)
+        with Image.open(scenes / f"{name}-color.png") as image:
+            np.testing.assert_array_equal(frame.image, image)
+        assert set(frame.object_ids.tolist()) == set(np.unique(frame.label).tolist()) - {0}
+        assert frame.object_coordinates is not None
+
+
 def test_frames_of_a_video_show_one_arrangement(scenes):
     """In the world, an object stands where it stood in the frame before."""
     worlds = []
@@ -173,6 +186,7 @@ def test_contact_sheet(scenes):
         ({"min_objects": 8, "max_objects": 7}, "max_objects"),
         ({"max_objects": 22}, "max_objects"),
         ({"num_target": 1000}, "num_target must be at most 48"),
+        ({"num_test": 49}, "num_test must be at most 12"),
         ({"renderer": "blender"}, "renderer"),
     ],
 )

@@ -31,7 +31,7 @@ class EmbeddedRenderer:
         ValueError: A count is below 1, or Mitsuba has no such variant.
     """
 
-    def __init__(self, samples_per_pixel: int = 8, *, max_depth: int = 3, variant: str = "scalar_rgb") -> None:
+    def __init__(self, samples_per_pixel: int = 6, *, max_depth: int = 3, variant: str = "scalar_rgb") -> None:
         if samples_per_pixel < 1 or max_depth < 1:
             raise ValueError(
                 f"samples_per_pixel and max_depth must be at least 1, got {samples_per_pixel} and {max_depth}"

@@ -27,7 +27,8 @@ from correspondence_losses.reference.scenes.writer import frame_is_complete, wri
 
 __all__ = ["SceneSettings", "generate_scenes", "render_pairs", "render_single_objects"]
 
-_FIRST_TEST_VIDEO = 48
+_TRAIN_VIDEOS = range(48)
+_TEST_VIDEOS = range(48, 60)
 _NOTE = (
     "Rendered scenes. data_syn is the synthetic domain; data is a stand-in for a target domain, rendered too, with "
     "other light, tables, specimens, clutter and a simulated sensor. It is not real, and results on it are not results "
@@ -68,7 +69,7 @@ class SceneSettings:
     frames_per_video: int = 4
     min_objects: int = 3
     max_objects: int = 7
-    samples_per_pixel: int = 8
+    samples_per_pixel: int = 6
     seed: int = 0
     models: Path | None = None
     environments: Path | None = None
@@ -87,11 +88,12 @@ class SceneSettings:
             raise ValueError(
                 f"max_objects must lie in [min_objects, 21], got {self.min_objects} and {self.max_objects}"
             )
-        if -(-self.num_target // self.frames_per_video) > _FIRST_TEST_VIDEO:
-            raise ValueError(
-                f"num_target must be at most {_FIRST_TEST_VIDEO} * frames_per_video, as videos from "
-                f"{_FIRST_TEST_VIDEO} on are test videos; got {self.num_target} at {self.frames_per_video} a video"
-            )
+        for name, videos in (("num_target", _TRAIN_VIDEOS), ("num_test", _TEST_VIDEOS)):
+            if getattr(self, name) > len(videos) * self.frames_per_video:
+                raise ValueError(
+                    f"{name} must be at most {len(videos)} * frames_per_video, as its videos are {videos[0]} to "
+                    f"{videos[-1]}; got {getattr(self, name)} at {self.frames_per_video} a video"
+                )
         if self.renderer not in ("embedded", "stillleben"):
             raise ValueError(f"renderer must be 'embedded' or 'stillleben', got {self.renderer!r}")
 
@@ -113,7 +115,7 @@ def generate_scenes(root: Path, settings: SceneSettings, *, workers: int | None 
     """Make a data set of both domains, in the original layout of YCB-Video.
 
     ``data_syn`` holds the synthetic domain; ``data/0000`` to ``data/0047`` the target domain's training videos and
-    ``data/0048`` on its test videos; ``image_sets`` the lists ``train``, ``val``, ``keyframe`` (the last two: all test
+    ``data/0048`` to ``data/0059`` its test videos; ``image_sets`` the lists ``train``, ``val``, ``keyframe`` (the last two: all test
     frames) and ``classes``; ``scenes.json`` the settings and the versions of what made them. Frames that are complete
     are kept, so that an interrupted call continues where it was.
 
@@ -132,8 +134,8 @@ def generate_scenes(root: Path, settings: SceneSettings, *, workers: int | None 
         ValueError: ``root`` holds a data set of other settings, or ``workers`` is below 1.
         ModuleNotFoundError: A package of the ``scenes`` extra, or Stillleben, is not installed.
     """
-    train = _target_frames(0, settings.num_target, settings.frames_per_video)
-    test = _target_frames(_FIRST_TEST_VIDEO, settings.num_test, settings.frames_per_video)
+    train = _target_frames(_TRAIN_VIDEOS[0], settings.num_target, settings.frames_per_video)
+    test = _target_frames(_TEST_VIDEOS[0], settings.num_test, settings.frames_per_video)
     jobs = [_Job(f"data_syn/{index:06d}", "synthetic", (index,)) for index in range(settings.num_synthetic)]
     jobs += [_Job(f"data/{video:04d}/{frame:06d}", "target", (video, frame)) for video, frame in train + test]
     lists = {

@@ -75,7 +75,7 @@ def ycb_video_camera(width: int, height: int, pose: FloatArray | None = None) ->
 
     Example:
         >>> ycb_video_camera(320, 240).intrinsics.round(3).tolist()
-        [[533.389, 0.0, 156.243], [0.0, 533.743, 120.405], [0.0, 0.0, 1.0]]
+        [[533.389, 0.0, 156.243], [0.0, 533.744, 120.405], [0.0, 0.0, 1.0]]
     """
     scale_x, scale_y = width / _YCB_VIDEO_SIZE[0], height / _YCB_VIDEO_SIZE[1]
     (fx, _, cx), (_, fy, cy), _ = _YCB_VIDEO_INTRINSICS.tolist()
