@@ -15,13 +15,12 @@ def fusion(channels: int, height: int, width: int) -> Case:
     maps = [torch.randn(1, channels, height // 2**k, width // 2**k, requires_grad=True) for k in range(2, 6)]
 
     def ours() -> Tensor:
-        logits, features = head(maps, (height, width))
-        return logits.square().mean() + features.square().mean()
+        return head(maps, (height, width)).logits.square().mean()
 
     def peer() -> Tensor:
         levels = [F.interpolate(level, size=(height, width), mode="bilinear") for level in head.pyramid(maps)]
         features = F.relu(head.fusion(torch.cat(levels, dim=1)))
-        return head.classifier(features).square().mean() + features.square().mean()
+        return head.classifier(features).square().mean()
 
     leaves = [*maps, *head.parameters()]
     return Case(gradient_step(ours, leaves), gradient_step(peer, leaves))

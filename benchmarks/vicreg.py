@@ -8,7 +8,7 @@ from lightly.loss import VICRegLoss as PeerVICRegLoss
 from torch import Tensor
 
 from benchmarks.workload import Case, Workload, gradient_step
-from correspondence_losses import ViewGrid, VICRegLLoss, VICRegLoss
+from correspondence_losses import VICRegLLoss, VICRegLoss, ViewGrid
 
 _NUM_MATCHES = (20, 4)
 
@@ -54,7 +54,7 @@ def _random_crops(batch: int, size: int, generator: torch.Generator) -> ViewGrid
 def _row_major_neighbors(
     input_maps: Tensor, candidate_maps: Tensor, distances: Tensor, num_matches: int
 ) -> tuple[Tensor, Tensor]:
-    """lightly's nearest neighbours in the official code's order of the matches, row-major, not by distance."""
+    """Lightly's nearest neighbours in the official code's order of the matches, row-major, not by distance."""
     nearest = distances.min(dim=2)
     kept = nearest.values.topk(min(num_matches, input_maps.shape[1]), dim=1, largest=False).indices.sort(dim=1).values
 
