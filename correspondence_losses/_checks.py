@@ -103,7 +103,7 @@ def check_positive(name: str, value: float, *, zero: bool = False) -> None:
 
 def check_count(name: str, value: int) -> None:
     """Raise ``TypeError`` unless ``value`` is an integer, and ``ValueError`` if it is below 1."""
-    if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
+    if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):  # torch 2.6 compiles no unions
         raise TypeError(f"{name} must be an int, got {type(value).__name__}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}")

@@ -41,12 +41,12 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.num_rows = rows.shape[0]
         gathered = rows.new_empty(num_ranks() * rows.shape[0], *rows.shape[1:])
-        dist.all_gather_into_tensor(gathered, rows.contiguous())
+        dist.all_gather_into_tensor(gathered, rows.contiguous(), group=dist.group.WORLD)
         return gathered
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         # Every backend can all_reduce; gloo cannot reduce_scatter in every supported version.
         total = grad.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=dist.group.WORLD)
         return total.narrow(0, dist.get_rank() * ctx.num_rows, ctx.num_rows)

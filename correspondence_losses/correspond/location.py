@@ -66,7 +66,7 @@ def _nearest_in_crop(grid_a: ViewGrid, grid_b: ViewGrid, dtype: torch.dtype) -> 
         x, y = points.unbind(-1)
     column, x_squared = _nearest_on_axis(x, grid_b.points[:, 0, :, 0].to(dtype))
     row, y_squared = _nearest_on_axis(y, grid_b.points[:, :, 0, 1].to(dtype))
-    return (row * grid_b.size[1] + column).flatten(1), (x_squared + y_squared).flatten(1)
+    return (row * grid_b.valid.shape[2] + column).flatten(1), (x_squared + y_squared).flatten(1)
 
 
 def _nearest_on_axis(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:

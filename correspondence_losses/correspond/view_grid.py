@@ -134,7 +134,7 @@ class ViewGrid(NamedTuple):
         if not grids:
             raise ValueError("grids must hold at least one ViewGrid, got none")
         for grid in grids:
-            if grid.size != grids[0].size:
+            if grid.points.shape[1:3] != grids[0].points.shape[1:3]:
                 raise ValueError(
                     f"grids must have one size to be joined along the batch, got {grids[0].size} and {grid.size}"
                 )

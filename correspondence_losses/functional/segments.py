@@ -197,7 +197,7 @@ def _check_statistics(statistics: SegmentStatistics) -> None:
 def _check_masks(masks: Tensor, num_segments: int | None, ignore_index: int | None) -> tuple[Tensor, int]:
     """Masks as (b, s, n), and s."""
     count = masks.shape[-3]
-    if num_segments not in (None, count):
+    if num_segments is not None and num_segments != count:
         raise ValueError(f"num_segments must be the number of masks, {count}, or None, got {num_segments}")
     if ignore_index is not None:
         raise ValueError("ignore_index must be None with a stack of masks: leave out the mask to be ignored")
@@ -320,10 +320,11 @@ def _blocks(features: Tensor) -> list[slice]:
 
 def _add_to_segments(sums: Tensor, values: Tensor, labels: Tensor) -> None:
     """Add values (b, d, n) to sums (b, d, s + 1) in place."""
-    if values.device.type == "cpu":
+    if values.device.type == "cpu" and not torch.compiler.is_compiling():
         sums.scatter_add_(-1, labels.unsqueeze(1).expand_as(values), values)
     else:
-        # Scattered additions would be atomic there, and so in no fixed order.
+        # Scattered additions would be atomic on an accelerator, and so in no fixed order, and compiled they are so
+        # on a CPU too.
         members = labels.unsqueeze(-1) == torch.arange(sums.shape[-1], device=labels.device)
         sums += _matmul(values, members.to(values.dtype))
 

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 Convention = Literal["equations", "vicreg", "vicregl"]
+_CONVENTIONS = get_args(Convention)
 
 VARIANCE_FACTORS: dict[Convention, float] = {"equations": 1.0, "vicreg": 0.5, "vicregl": 0.5}
 COVARIANCE_FACTORS: dict[Convention, float] = {"equations": 1.0, "vicreg": 1.0, "vicregl": 0.5}
@@ -271,8 +272,8 @@ def check_settings(
     check_positive("var_coeff", var_coeff, zero=True)
     check_positive("cov_coeff", cov_coeff, zero=True)
     _check_hinge(gamma, eps)
-    if convention not in get_args(Convention):
-        raise ValueError(f"convention must be one of {', '.join(get_args(Convention))}, got {convention!r}")
+    if convention not in _CONVENTIONS:
+        raise ValueError(f"convention must be one of {', '.join(_CONVENTIONS)}, got {convention!r}")
 
 
 def _zero_without_samples(losses: Tensor, valid: Tensor | None) -> Tensor:

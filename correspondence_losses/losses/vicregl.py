@@ -280,11 +280,11 @@ class VICRegLLoss(VICRegModule):
             kind = direction if self.convention == "vicregl" else int(source >= num_large)
             return min(num_matches[kind], cells)
 
-        weights: dict[tuple[int, int, int], float] = defaultdict(float)
+        weights: dict[tuple[int, int, int], float] = {}
         for large, other in product(range(num_large), range(len(maps))):
             if large != other:
-                weights[large, other, num_kept(large, 0)] += weight
-                weights[other, large, num_kept(other, 1)] += weight
+                for search in ((large, other, num_kept(large, 0)), (other, large, num_kept(other, 1))):
+                    weights[search] = weights.get(search, 0.0) + weight
         views: dict[tuple[torch.Size, torch.Size, int, float], list[tuple[int, int]]] = defaultdict(list)
         for (source, target, count), total in weights.items():
             views[maps[source].shape, maps[target].shape, count, total].append((source, target))

@@ -1,5 +1,8 @@
 """One run of the FPN + SAM pooling family, from settings to a folder with results and figures."""
 
+import hashlib
+import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,6 +35,7 @@ from correspondence_losses.reference.models import SegmentationModel, create_bac
 from correspondence_losses.reference.presegmentation import SegmentCache, presegment
 from correspondence_losses.reference.record import plain, versions
 from correspondence_losses.reference.samples import SampleStream, StepSampler, image_to_tensor, loader
+from correspondence_losses.reference.scenes import generate_scenes
 from correspondence_losses.reference.schedule import LearningRateSchedule
 from correspondence_losses.reference.seeding import seed_step
 from correspondence_losses.reference.settings import SegmentationSettings
@@ -39,7 +43,7 @@ from correspondence_losses.reference.settings import SegmentationSettings
 __all__ = ["run_segmentation"]
 
 # Where and how a run is computed, which may change when it is continued, unlike what is computed.
-_PLACE = {"output", "overwrite", "masks", "num_workers", "checkpoint_every"}
+_PLACE = {"scenes_folder", "output", "overwrite", "masks", "num_workers", "checkpoint_every"}
 _FIGURE_ROWS = 4
 
 
@@ -78,9 +82,7 @@ class _Run:
         self.settings = settings
         self.is_first = fabric.global_rank == 0
         self._prepare_folder()
-        if settings.data is None:
-            raise ValueError("data must be the folder of YCB-Video")
-        self.source = open_dataset(settings.data, background=settings.backgrounds)
+        self.source = open_dataset(self._data(), background=settings.backgrounds)
         self.labelled = [(self.source, frame) for frame in self.source.frames(settings.labelled)]
         self.evaluated = _spread(self.source.frames(settings.evaluation), settings.max_evaluation_frames)
         self.unlabelled = self._presegmented() if settings.sam_weight > 0 else []
@@ -206,6 +208,19 @@ class _Run:
                 if projection is not None:
                     rows[-1].append(("pooled projection", projection_image(projection.cpu().numpy())))
             plot_images(folder / "segments.png", rows, f"Unlabelled images ({self.settings.segmenter.name})")
+
+    def _data(self) -> Path:
+        """Return the folder of the data, where there is none of the embedded scenes, made first if need be."""
+        settings = self.settings
+        if settings.data is not None:
+            return settings.data
+        folder = settings.scenes_folder
+        if folder is None:
+            digest = hashlib.sha256(json.dumps(plain(settings.scenes)).encode()).hexdigest()[:12]
+            cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+            folder = cache / "correspondence_losses" / f"scenes-{digest}"
+        with self.fabric.rank_zero_first():
+            return generate_scenes(folder, settings.scenes, progress=self.is_first)
 
     def _presegmented(self) -> list[tuple[FrameSource, str, SegmentCache]]:
         settings = self.settings

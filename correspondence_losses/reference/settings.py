@@ -6,6 +6,7 @@ from typing import Literal
 
 from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, Segmenter
 from correspondence_losses.reference.samples import Augmentation
+from correspondence_losses.reference.scenes import SceneSettings
 
 __all__ = ["SegmentationSettings"]
 
@@ -16,6 +17,8 @@ class SegmentationSettings:
 
     Args:
         data: YCB-Video, in its original layout or BOP's. Default: embedded scenes are made and used.
+        scenes: What the embedded scenes hold, where there is no ``data``.
+        scenes_folder: Where they are kept, for all runs. Default: a folder of their own below the user's cache.
         output: The run's folder. A run that is there is continued if its settings are the same.
         overwrite: Start anew where there is a run.
         masks: Folder where the segments of unlabelled images are kept, for all runs. Default: ``masks`` in ``output``.
@@ -61,6 +64,8 @@ class SegmentationSettings:
     """
 
     data: Path | None = None
+    scenes: SceneSettings = field(default_factory=SceneSettings)
+    scenes_folder: Path | None = None
     output: Path = Path("runs/ycb_fpn_sam")
     overwrite: bool = False
     masks: Path | None = None
