@@ -87,6 +87,6 @@ WORKLOADS = [
         quick={**_QUICK_MAP, "channels": 8},
         is_floor=True,
         ratio_target=0.8,
-        memory_target_mib=200,
+        memory_limit_mib=200,
     ),
 ]

@@ -23,7 +23,7 @@ def peak_memory_mib(
     """
     # The server imports the library once; each measurement is a fork of it, which has run nothing yet.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.tables"])
+    context.set_forkserver_preload(["benchmarks.sweep"])
     with ProcessPoolExecutor(1, mp_context=context) as process:
         return process.submit(_peak, build, sizes, warm_up, side).result()
 

@@ -37,7 +37,7 @@ class Workload:
     """Peer's time over ours, at least."""
     memory_ratio_target: float | None = None
     """Peer's peak memory over ours, at least."""
-    memory_target_mib: float | None = None
+    memory_limit_mib: float | None = None
     """Our peak memory beyond the inputs, at most."""
 
 
