@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
@@ -263,8 +264,13 @@ def test_develop_applies_each_effect():
 def test_srgb_round_trip_and_exposure():
     values = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal((to_srgb(from_srgb(values)) * 255 + 0.5).astype(np.uint8), values)
-    light = np.full((4, 4, 3), 0.01, np.float32)
-    assert automatic_exposure(light) * 0.01 == pytest.approx(0.2, rel=0.02)
+    for albedo in (0.2, 0.6):
+        colors = np.full((16, 3), albedo, np.float32)
+        assert automatic_exposure(colors * 0.01, colors) * 0.01 == pytest.approx(0.8, rel=0.15)
+    lamp = np.full((16, 3), 0.5, np.float32)
+    lamp[:4] = 100
+    assert automatic_exposure(lamp, np.full((16, 3), 0.5, np.float32)) * 100 == pytest.approx(1.6, rel=0.01)
+    assert automatic_exposure(lamp[:0], lamp[:0]) == 1
 
 
 def test_environments_are_light_from_everywhere(tmp_path):
@@ -281,6 +287,21 @@ def test_environments_are_light_from_everywhere(tmp_path):
     read = load_environment(tmp_path / "sky.exr")
     np.testing.assert_allclose(read, sky / sky.mean(), rtol=2e-2)
     assert load_environment(tmp_path / "sky.exr", max_height=4).shape == (4, 8, 3)
+
+
+def test_the_users_light_and_images_are_used(tmp_path):
+    mitsuba = pytest.importorskip("mitsuba", reason="needs the extra scenes")
+    mitsuba.set_variant("scalar_rgb")
+    sky = np.full((8, 16, 3), 0.5, np.float32)
+    sky[2, :4] = 7
+    for folder in ("light", "images"):
+        (tmp_path / folder).mkdir()
+    mitsuba.Bitmap(sky).write(str(tmp_path / "light/sky.exr"))
+    Image.new("RGB", (30, 20), (10, 200, 30)).save(tmp_path / "images/green.png")
+    maker = SceneMaker(SYNTHETIC, environments=tmp_path / "light", backgrounds=tmp_path / "images")
+    scene = maker.single(np.random.default_rng(0), ycb_video_camera(*SIZE), 1)
+    assert (scene.background == [10, 200, 30]).all()
+    np.testing.assert_allclose(np.sort(scene.environment.ravel()), np.sort((sky / sky.mean()).ravel()), rtol=2e-2)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import builtins
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +178,20 @@ def test_contact_sheet(scenes):
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 50
     with pytest.raises(ValueError, match="prefixes"):
         contact_sheet([])
+
+
+def test_command_line_draws_a_sheet(scenes, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "correspondence_losses.reference.scenes",
+        "sheet",
+        str(scenes),
+        str(tmp_path / "a.png"),
+    ]
+    subprocess.run([*command, "--count", "4", "--columns", "2"], check=True, cwd=REPOSITORY)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (2 * 244, 2 * (2 * 180 + 4))
 
 
 @pytest.mark.parametrize(

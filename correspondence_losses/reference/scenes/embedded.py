@@ -56,9 +56,10 @@ class EmbeddedRenderer:
         """
         fragments = rasterize(scene)
         light, alpha = self._trace(scene, seed)
-        seen = light[alpha > 0] if scene.background is not None else light.reshape(-1, 3)
-        light = light * automatic_exposure(seen)
-        light = denoise(light, fragments, surface_guides(scene, fragments))
+        guides = surface_guides(scene, fragments)
+        surfaces = fragments.depth > 0
+        light = light * automatic_exposure(light[surfaces], guides.albedo[surfaces])
+        light = denoise(light, fragments, guides)
         if scene.background is not None:
             light = light + (1 - alpha[..., None]) * from_srgb(scene.background)
         color = develop(light, scene.sensor, np.random.default_rng([seed, 1]))
@@ -144,8 +145,8 @@ class EmbeddedRenderer:
         }
         parameters = mi.traverse(shape)
         for name, value in values.items():
-            parameters[name] = value.astype(np.float32).ravel()
-        parameters["faces"] = mesh.faces.astype(np.uint32).ravel()
+            parameters[name] = type(parameters[name])(value.astype(np.float32).ravel())
+        parameters["faces"] = type(parameters["faces"])(mesh.faces.astype(np.uint32).ravel())
         parameters.update()
         return shape
 

@@ -115,9 +115,9 @@ def generate_scenes(root: Path, settings: SceneSettings, *, workers: int | None 
     """Make a data set of both domains, in the original layout of YCB-Video.
 
     ``data_syn`` holds the synthetic domain; ``data/0000`` to ``data/0047`` the target domain's training videos and
-    ``data/0048`` to ``data/0059`` its test videos; ``image_sets`` the lists ``train``, ``val``, ``keyframe`` (the last two: all test
-    frames) and ``classes``; ``scenes.json`` the settings and the versions of what made them. Frames that are complete
-    are kept, so that an interrupted call continues where it was.
+    ``data/0048`` to ``data/0059`` its test videos; ``image_sets`` the lists ``train``, ``val``, ``keyframe`` (the last
+    two: all test frames) and ``classes``; ``scenes.json`` the settings and the versions of what made them. Frames that
+    are complete are kept, so that an interrupted call continues where it was.
 
     Worker processes are spawned: call this below ``if __name__ == "__main__":`` in a script.
 

@@ -10,7 +10,10 @@ __all__ = ["automatic_exposure", "develop", "from_srgb", "to_srgb"]
 
 FloatImage = NDArray[np.float32]
 
-_MIDDLE_GREY = 0.2
+_TYPICAL = 0.8
+_BRIGHTEST = 1.6
+_DARKEST = 0.02
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 _VALUE = np.arange(256) / 255
 _LIGHT = np.where(_VALUE <= 0.04045, _VALUE / 12.92, ((_VALUE + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
@@ -38,14 +41,21 @@ def develop(light: FloatImage, sensor: Sensor, rng: np.random.Generator) -> NDAr
     return (to_srgb(light) * 255 + 0.5).astype(np.uint8)
 
 
-def automatic_exposure(light: FloatImage) -> float:
-    """Return the gain that brings (..., 3) linear light to middle grey, unless highlights would burn out."""
+def automatic_exposure(light: FloatImage, albedo: FloatImage) -> float:
+    """Meter the light that falls on surfaces, not what they reflect: a black object stays black, alone as in a group.
+
+    Args:
+        light: (n, 3) linear light of the surfaces seen.
+        albedo: (n, 3) their colours.
+
+    Returns:
+        The gain that shows a surface under the typical light at 0.8 of its colour, unless highlights would burn out.
+    """
     if light.size == 0:
         return 1.0
-    luminance = light @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
-    middle = _MIDDLE_GREY / float(np.exp(np.log(luminance + 1e-4).mean()))
-    highlights = 1.6 / max(float(np.quantile(luminance, 0.98)), 1e-4)
-    return min(middle, highlights)
+    typical = float(np.exp(np.log((light @ _LUMINANCE + 1e-4) / (albedo @ _LUMINANCE + _DARKEST)).mean()))
+    highlights = float(np.quantile(light @ _LUMINANCE, 0.98))
+    return min(_TYPICAL / typical, _BRIGHTEST / max(highlights, 1e-4))
 
 
 def to_srgb(light: FloatImage) -> FloatImage:
