@@ -1,0 +1,38 @@
+"""Views of frames and where they correspond: multi-crop, and the arrangements of sections 4.2 to 4.4."""
+
+from correspondence_losses.reference.views.arrangements import (
+    Arrangement,
+    FrameRenderer,
+    MultipleArrangements,
+    MultipleFrames,
+    Paired,
+    PlacedView,
+    SingleFrame,
+    Unpaired,
+)
+from correspondence_losses.reference.views.crop import Crop, labels_at
+from correspondence_losses.reference.views.multi_crop import ColorDistortion, MultiCrop
+from correspondence_losses.reference.views.picture import Picture, SeedFrame
+from correspondence_losses.reference.views.stream import ViewStream
+from correspondence_losses.reference.views.view_set import LabelledImages, ViewSet, collate_views
+
+__all__ = [
+    "Arrangement",
+    "ColorDistortion",
+    "Crop",
+    "FrameRenderer",
+    "LabelledImages",
+    "MultiCrop",
+    "MultipleArrangements",
+    "MultipleFrames",
+    "Paired",
+    "Picture",
+    "PlacedView",
+    "SeedFrame",
+    "SingleFrame",
+    "Unpaired",
+    "ViewSet",
+    "ViewStream",
+    "collate_views",
+    "labels_at",
+]
