@@ -3,6 +3,19 @@
 from jsonargparse import auto_cli
 
 from correspondence_losses.reference.presegmentation import presegment_folder
+from correspondence_losses.reference.scenes import __main__ as scenes
 
 if __name__ == "__main__":
-    auto_cli({"masks": presegment_folder}, as_positional=True)
+    auto_cli(
+        {
+            "masks": presegment_folder,
+            "scenes": {
+                "_help": "Render scenes",
+                "generate": scenes.generate,
+                "pairs": scenes.pairs,
+                "single_objects": scenes.single_objects,
+                "sheet": scenes.sheet,
+            },
+        },
+        as_positional=True,
+    )
