@@ -10,7 +10,6 @@ if __name__ == "__main__":
         {
             "masks": presegment_folder,
             "scenes": {
-                "_help": "Render scenes",
                 "generate": scenes.generate,
                 "pairs": scenes.pairs,
                 "single_objects": scenes.single_objects,

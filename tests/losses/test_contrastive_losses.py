@@ -130,7 +130,11 @@ MATCHES = matches()
         ),
         (lambda: SegmentContrastiveLoss()(MAP_A[0], LABELS, MAP_B, LABELS), ValueError, "features_a must have shape"),
         (lambda: SegmentContrastiveLoss()(MAP_A, LABELS, MAP_B[:, :1], LABELS), ValueError, "features_b must have"),
-        (lambda: SegmentContrastiveLoss()(MAP_A, LABELS[:1], MAP_B, LABELS), ValueError, "segments_[ab] must have shape"),
+        (
+            lambda: SegmentContrastiveLoss()(MAP_A, LABELS[:1], MAP_B, LABELS),
+            ValueError,
+            "segments_[ab] must have shape",
+        ),
         (lambda: SegmentContrastiveLoss(num_segments=2)(MAP_A, LABELS + 2, MAP_B, LABELS), ValueError, "segments must"),
         (lambda: SegmentContrastiveLoss()(MAP_A, LABELS.double(), MAP_B, LABELS), TypeError, "segments_[ab] must be"),
     ],
