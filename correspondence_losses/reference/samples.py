@@ -1,5 +1,6 @@
 """Training samples of the segmentation family: a labelled image, and an unlabelled one with its segments."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -160,7 +161,20 @@ class StepSampler(Sampler[list[int]]):
 
 def loader(stream: SampleStream, sampler: StepSampler, num_workers: int) -> DataLoader[dict[str, Tensor]]:
     """Return the batches of a stream, read by worker processes."""
-    return DataLoader(stream, batch_sampler=sampler, num_workers=num_workers, pin_memory=torch.cuda.is_available())
+    return DataLoader(
+        stream,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_signals_to_the_trainer,
+    )
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    # Ctrl-C and schedulers signal the whole group of processes; a worker that dies of it takes the run with it before
+    # the trainer has saved.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_image(image: NDArray[np.uint8]) -> tv_tensors.Image:

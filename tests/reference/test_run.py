@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,26 @@ def test_a_signal_leaves_a_checkpoint_that_resumes(
     monkeypatch.setattr(loop, "_training_step", step)
     run_segmentation(stopped)
     same_numbers(settings, stopped)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_of_processes_leaves_a_checkpoint(
+    data: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C in a terminal reaches the loader's workers too."""
+    arguments = f"--data {data} --output {tmp_path / 'run'} --evaluation val --epochs 1 --steps_per_epoch 100000 "
+    arguments += "--num_workers 2 --image_size [32,32] --fpn_channels 4 --accelerator cpu --checkpoint_every 2"
+    command = [sys.executable, str(PRESETS.parent / "ycb_fpn_sam.py"), *arguments.split()]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        checkpoint = tmp_path / "run" / "checkpoint.pt"
+        while not checkpoint.exists() and run.poll() is None:
+            time.sleep(0.1)
+        before = read_checkpoint(checkpoint)["step"]
+        os.killpg(run.pid, number)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert read_checkpoint(checkpoint)["step"] >= before
 
 
 def test_a_nan_stops_with_its_step_and_term(settings: SegmentationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
