@@ -3,7 +3,7 @@
 from jsonargparse import auto_cli
 
 from correspondence_losses.reference.presegmentation import presegment_folder
-from correspondence_losses.reference.scenes import __main__ as scenes
+from correspondence_losses.reference.scenes import commands as scenes
 
 if __name__ == "__main__":
     auto_cli(

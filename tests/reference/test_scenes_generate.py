@@ -184,7 +184,8 @@ def test_command_line_draws_a_sheet(scenes, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "correspondence_losses.reference.scenes",
+        "correspondence_losses.reference",
+        "scenes",
         "sheet",
         str(scenes),
         str(tmp_path / "a.png"),

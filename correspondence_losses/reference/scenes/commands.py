@@ -1,10 +1,9 @@
-"""Make scenes from the command line: ``python -m correspondence_losses.reference.scenes generate ROOT``."""
+"""The commands ``python -m correspondence_losses.reference scenes ...``."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import auto_cli
 from PIL import Image
 
 from correspondence_losses.reference.files import atomic_path
@@ -15,6 +14,8 @@ from correspondence_losses.reference.scenes.generate import (
     render_pairs,
     render_single_objects,
 )
+
+__all__ = ["generate", "pairs", "sheet", "single_objects"]
 
 _DEFAULT = SceneSettings()
 
@@ -76,7 +77,3 @@ def sheet(folder: Path, output: Path, count: int = 24, columns: int = 6) -> None
     prefixes = [path.with_name(path.name.removesuffix("-color.png")) for path in chosen]
     with atomic_path(output) as path:
         Image.fromarray(contact_sheet(prefixes, columns)).save(path, format="PNG")
-
-
-if __name__ == "__main__":
-    auto_cli([generate, pairs, single_objects, sheet], as_positional=True)
