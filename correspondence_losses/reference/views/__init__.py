@@ -2,17 +2,20 @@
 
 from correspondence_losses.reference.views.arrangements import (
     Arrangement,
-    FrameRenderer,
     MultipleArrangements,
     MultipleFrames,
     Paired,
     PlacedView,
+    PosedArrangement,
     SingleFrame,
     Unpaired,
+    single_object_frames,
 )
 from correspondence_losses.reference.views.crop import Crop, labels_at
+from correspondence_losses.reference.views.draw import draw_arrangements
 from correspondence_losses.reference.views.multi_crop import ColorDistortion, MultiCrop
 from correspondence_losses.reference.views.picture import Picture, SeedFrame
+from correspondence_losses.reference.views.sheets import draw_view_set
 from correspondence_losses.reference.views.stream import ViewStream
 from correspondence_losses.reference.views.view_set import LabelledImages, ViewSet, collate_views
 
@@ -20,7 +23,6 @@ __all__ = [
     "Arrangement",
     "ColorDistortion",
     "Crop",
-    "FrameRenderer",
     "LabelledImages",
     "MultiCrop",
     "MultipleArrangements",
@@ -28,11 +30,15 @@ __all__ = [
     "Paired",
     "Picture",
     "PlacedView",
+    "PosedArrangement",
     "SeedFrame",
     "SingleFrame",
     "Unpaired",
     "ViewSet",
     "ViewStream",
     "collate_views",
+    "draw_arrangements",
+    "draw_view_set",
     "labels_at",
+    "single_object_frames",
 ]

@@ -6,21 +6,21 @@ arrangement                    views                                        corr
 :class:`SingleFrame`           all from the seed frame                      by location
 :class:`Unpaired`              the same; the labelled image is another      by location
 :class:`Paired`                half from a render of the frame's poses      by location
-:class:`MultipleArrangements`  half of the small ones from renders of one   by location, the renders' through poses
+:class:`MultipleArrangements`  half of the small ones from images of one    by location, those through poses
                                object each, in a random pose
-:class:`MultipleFrames`        half of the small ones from other frames     by location, the others' through poses
+:class:`MultipleFrames`        half of the small ones from other frames     by location, those through poses
 =============================  ===========================================  ======================================
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
-from correspondence_losses.reference.data import Frame, FrameSource
+from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.views.crop import Crop
 from correspondence_losses.reference.views.multi_crop import MultiCrop
 from correspondence_losses.reference.views.picture import (
@@ -33,14 +33,17 @@ from correspondence_losses.reference.views.picture import (
 
 __all__ = [
     "Arrangement",
-    "FrameRenderer",
     "MultipleArrangements",
     "MultipleFrames",
     "Paired",
     "PlacedView",
+    "PosedArrangement",
     "SingleFrame",
     "Unpaired",
+    "single_object_frames",
 ]
+
+T = TypeVar("T")
 
 
 class PlacedView(NamedTuple):
@@ -49,27 +52,6 @@ class PlacedView(NamedTuple):
     picture: Picture
     crop: Crop
     size: int
-
-
-class FrameRenderer(Protocol):
-    """What renders the synthetic images of an arrangement; each is a function of its arguments."""
-
-    def paired(self, name: str, frame: Frame, variant: int) -> Frame:
-        """Render the objects of a frame in its poses, by its camera, in light and on a background of their own.
-
-        Args:
-            name: The id of the frame.
-            frame: The frame.
-            variant: Which of several renders.
-        """
-
-    def single_object(self, object_id: int, variant: int) -> Frame:
-        """Render one object alone, in a random pose.
-
-        Args:
-            object_id: Its class.
-            variant: Which of several renders.
-        """
 
 
 class Arrangement(ABC):
@@ -114,7 +96,7 @@ class Unpaired(SingleFrame):
 
     def labelled(self, seed: SeedFrame) -> SeedFrame:
         """Return a random one of the labelled frames."""
-        source, name = self.labelled_frames[int(torch.randint(len(self.labelled_frames), ()))]
+        source, name = _draw(self.labelled_frames)
         return SeedFrame(source, name, background=seed.background)
 
 
@@ -125,21 +107,21 @@ class Paired(Arrangement):
     frame, on the objects and between them.
 
     Args:
-        renderer: What renders.
-        num_variants: How many different renders there may be of each frame; one is drawn.
+        renders: Data sets, such as :func:`~correspondence_losses.reference.scenes.render_pairs` makes, that hold the
+            counterpart of each seed frame under the frame's own id; with several, one is drawn.
 
     Raises:
-        ValueError: ``num_variants`` is below 1, or the renderer gives an image of another size.
+        ValueError: There is no data set; or, for a seed frame, its counterpart has another size.
     """
 
-    def __init__(self, renderer: FrameRenderer, *, num_variants: int = 1) -> None:
-        _check_at_least("num_variants", num_variants, 1)
-        self.renderer = renderer
-        self.num_variants = num_variants
+    def __init__(self, *renders: FrameSource) -> None:
+        if not renders:
+            raise ValueError("renders must hold at least one data set, got none")
+        self.renders = renders
 
     def place(self, seed: SeedFrame, crops: MultiCrop) -> list[PlacedView]:
         """Return the views: of each size, first those of the seed frame."""
-        render = self.renderer.paired(seed.name, seed.frame, _draw_variant(self.num_variants))
+        render = _draw(self.renders).frame(seed.name, seed.background)
         home, pair = seed_picture(seed), paired_picture(seed, render)
         views = []
         for size, count in ((crops.large_size, crops.num_large), (crops.small_size, crops.num_small)):
@@ -147,23 +129,29 @@ class Paired(Arrangement):
         return views
 
 
-class _Posed(Arrangement):
-    """Some small views from images in which the seed frame's objects have other poses.
+class PosedArrangement(Arrangement):
+    """Some of the small views from images in which objects of the seed frame have other poses (sec. 4.4).
 
-    Such a view is redrawn until a cell of it has a place in the seed frame, each time from the next image; after
-    ``attempts`` of them a view of the seed frame takes its place. So each view has a correspondence, as the thesis
-    wants, and a batch its shape.
+    The poses carry each cell on an object into the seed frame, where it shows that side of the object; the others have
+    no place there. Such a view is redrawn until it has a cell with one, each time from the next image; after
+    ``attempts`` crops a view of the seed frame takes its place. So every view has a correspondence, as the thesis
+    wants it, and a batch has one shape; ``ViewSet.pictures`` says what each view was cut from.
 
     Args:
         num_views: How many small views are cut from such images. Default: half of them.
         attempts: How many crops are tried for one view.
-        tolerance: Largest difference of depth, in metres, between a point that is carried over and what is seen there.
+        tolerance: Largest difference of depth, in metres, between a point that is carried over and what the seed frame
+            shows there.
+
+    Raises:
+        ValueError: A number is out of range.
     """
 
-    def __init__(self, *, num_views: int | None, attempts: int, tolerance: float) -> None:
-        if num_views is not None:
-            _check_at_least("num_views", num_views, 0)
-        _check_at_least("attempts", attempts, 1)
+    def __init__(self, *, num_views: int | None = None, attempts: int = 12, tolerance: float = 0.01) -> None:
+        if num_views is not None and num_views < 0:
+            raise ValueError(f"num_views must be at least 0, got {num_views}")
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1, got {attempts}")
         if not tolerance > 0:
             raise ValueError(f"tolerance must be above 0, got {tolerance}")
         self.num_views = num_views
@@ -171,15 +159,15 @@ class _Posed(Arrangement):
         self.tolerance = tolerance
 
     @abstractmethod
-    def _pictures(self, seed: SeedFrame) -> Iterator[Picture]:
-        """Yield images with objects of the seed frame, in random order and without an end."""
+    def pictures(self, seed: SeedFrame) -> Iterator[Picture]:
+        """Yield images that may show objects of the seed frame, in random order, as many as may be asked for."""
 
     def place(self, seed: SeedFrame, crops: MultiCrop) -> list[PlacedView]:
         """Return the views: large ones and then small ones of the seed frame, then those of the other images."""
         count = crops.num_small // 2 if self.num_views is None else self.num_views
         if count > crops.num_small:
             raise ValueError(f"num_views must be at most the number of small views, {crops.num_small}, got {count}")
-        home, pictures = seed_picture(seed), self._pictures(seed)
+        home, pictures = seed_picture(seed), self.pictures(seed)
         views = _cut(home, crops, crops.large_size, crops.num_large)
         views += _cut(home, crops, crops.small_size, crops.num_small - count)
         return views + [self._view(home, pictures, crops) for _ in range(count)]
@@ -192,62 +180,55 @@ class _Posed(Arrangement):
         return _cut(home, crops, crops.small_size, 1)[0]
 
 
-class MultipleArrangements(_Posed):
-    """Half of the small views from renders of one object of the seed frame each, in a random pose (sec. 4.4, fig. 4.5).
-
-    The poses carry each cell on the object into the seed frame, where it shows that side of it; the others have no
-    place there. A view of a render is redrawn until it has such a cell, each time from the next object; after
-    ``attempts`` crops a view of the seed frame takes its place, so that every view has a correspondence and a batch
-    keeps its shape.
+class MultipleArrangements(PosedArrangement):
+    """Half of the small views from images of one object of the seed frame each, in a random pose (sec. 4.4, fig. 4.5).
 
     Args:
-        renderer: What renders.
-        num_variants: How many different renders there may be of each object; one of each is drawn for a view set.
-        num_views: How many small views are cut from renders. Default: half of them.
+        objects: Images of each object alone, with poses: frames by class, each with the source that reads it, such as
+            :func:`single_object_frames` finds. For each view set, one is drawn of each class that the seed shows.
+        num_views: How many small views are cut from them. Default: half of them.
         attempts: How many crops are tried for one view.
-        tolerance: Largest difference of depth, in metres, between a point that is carried over and what the seed frame
-            shows there.
+        tolerance: In metres, as in :class:`PosedArrangement`.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or a class has no frame.
     """
 
     def __init__(
         self,
-        renderer: FrameRenderer,
+        objects: Mapping[int, Sequence[tuple[FrameSource, str]]],
         *,
-        num_variants: int = 1,
         num_views: int | None = None,
         attempts: int = 12,
         tolerance: float = 0.01,
     ) -> None:
         super().__init__(num_views=num_views, attempts=attempts, tolerance=tolerance)
-        _check_at_least("num_variants", num_variants, 1)
-        self.renderer = renderer
-        self.num_variants = num_variants
+        for object_id, frames in objects.items():
+            if not frames:
+                raise ValueError(f"objects must hold at least one frame of each class, got none of {object_id}")
+        self.objects = objects
 
-    def _pictures(self, seed: SeedFrame) -> Iterator[Picture]:
-        visible = np.intersect1d(seed.frame.object_ids, seed.frame.label).tolist()
-        rendered: dict[int, Picture] = {}
+    def pictures(self, seed: SeedFrame) -> Iterator[Picture]:
+        """Yield an image of each visible object, and then the same images again."""
+        visible = [object_id for object_id in np.unique(seed.frame.label).tolist() if object_id in self.objects]
+        found: dict[int, Picture] = {}
         while visible:
             for i in torch.randperm(len(visible)).tolist():
-                if (object_id := visible[i]) not in rendered:
-                    render = self.renderer.single_object(object_id, _draw_variant(self.num_variants))
-                    rendered[object_id] = posed_picture(seed, render, self.tolerance)
-                yield rendered[object_id]
+                if (object_id := visible[i]) not in found:
+                    source, name = _draw(self.objects[object_id])
+                    found[object_id] = posed_picture(seed, source.frame(name), self.tolerance)
+                yield found[object_id]
 
 
-class MultipleFrames(_Posed):
+class MultipleFrames(PosedArrangement):
     """Half of the small views from other frames, in which objects of the seed frame have other poses (sec. 4.4).
 
-    As :class:`MultipleArrangements`, with real frames in place of the renders: the others are drawn anew for each
-    attempt, and those that share no object with the seed frame have no correspondence with it.
-
     Args:
-        frames: Frames with poses, each with the source that reads it; a seed frame among them is passed over.
+        frames: Frames with poses, each with the source that reads it; a seed frame among them is passed over. Of these,
+            one is drawn for each attempt: those without an object of the seed have no correspondence with it.
         num_views: How many small views are cut from other frames. Default: half of them.
         attempts: How many crops are tried for one view.
-        tolerance: As in :class:`MultipleArrangements`.
+        tolerance: In metres, as in :class:`PosedArrangement`.
 
     Raises:
         ValueError: A number is out of range, or there is no frame.
@@ -266,24 +247,37 @@ class MultipleFrames(_Posed):
             raise ValueError("frames must hold at least one frame, got none")
         self.frames = frames
 
-    def _pictures(self, seed: SeedFrame) -> Iterator[Picture]:
+    def pictures(self, seed: SeedFrame) -> Iterator[Picture]:
+        """Yield other frames."""
+
         def is_seed(frame: tuple[FrameSource, str]) -> bool:
             return (frame[0].root, frame[1]) == (seed.source.root, seed.name)
 
         while not all(map(is_seed, self.frames)):
-            source, name = drawn = self.frames[int(torch.randint(len(self.frames), ()))]
+            source, name = drawn = _draw(self.frames)
             if not is_seed(drawn):
                 yield posed_picture(seed, source.frame(name), self.tolerance)
+
+
+def single_object_frames(source: FrameSource) -> dict[int, list[tuple[FrameSource, str]]]:
+    """Find the images of each object in a data set of single objects, for :class:`MultipleArrangements`.
+
+    Args:
+        source: A data set in which class c stands in ``data/00cc``, such as
+            :func:`~correspondence_losses.reference.scenes.render_single_objects` makes.
+
+    Returns:
+        Its frames by class.
+    """
+    frames: dict[int, list[tuple[FrameSource, str]]] = {}
+    for name in source.frames("train"):
+        frames.setdefault(int(name.split("/")[1]), []).append((source, name))
+    return frames
 
 
 def _cut(picture: Picture, crops: MultiCrop, size: int, count: int) -> list[PlacedView]:
     return [PlacedView(picture, crops.draw(picture.image), size) for _ in range(count)]
 
 
-def _draw_variant(num_variants: int) -> int:
-    return int(torch.randint(num_variants, ()))
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+def _draw(items: Sequence[T]) -> T:
+    return items[int(torch.randint(len(items), ()))]
