@@ -13,7 +13,7 @@ SIZE = (120, 160)
 
 
 def plate_frame(poses, *, background=0, size=SIZE):
-    """Plates of class 1, 2, ... by their (3, 4) poses; None leaves one out. Red and green are the place on the plate."""
+    """Plates of class 1, 2, ... by their (3, 4) poses; None leaves one out. Their colour is the place on the plate."""
     height, width = size
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     rays = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(INTRINSICS).T
@@ -60,16 +60,16 @@ class MemorySource(FrameSource):
     def splits(self):
         return ["train"]
 
-    def frames(self, split):
+    def frames(self, split):  # noqa: ARG002
         return list(self._frames)
 
-    def image(self, frame, seed=0):
+    def image(self, frame, seed=0):  # noqa: ARG002
         return self._frames[frame].image
 
     def label(self, frame):
         return self._frames[frame].label
 
-    def frame(self, frame, seed=0):
+    def frame(self, frame, seed=0):  # noqa: ARG002
         self.read.append(frame)
         return self._frames[frame]
 
@@ -80,5 +80,5 @@ class MemoryCache:
     def __init__(self, segments):
         self.segments = segments
 
-    def load(self, frame, size=None):
+    def load(self, frame, size=None):  # noqa: ARG002
         return self.segments[frame]

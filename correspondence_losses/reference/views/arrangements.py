@@ -205,7 +205,7 @@ class MultipleArrangements(PosedArrangement):
         super().__init__(num_views=num_views, attempts=attempts, tolerance=tolerance)
         for object_id, frames in objects.items():
             if not frames:
-                raise ValueError(f"objects must hold at least one frame of each class, got none of {object_id}")
+                raise ValueError(f"objects must hold at least one frame of each class, got none of class {object_id}")
         self.objects = objects
 
     def pictures(self, seed: SeedFrame) -> Iterator[Picture]:

@@ -77,8 +77,9 @@ class MultiCrop:
         ValueError: A number is out of range, or a size is not a multiple of the stride.
 
     Example:
-        >>> [(crops := MultiCrop()).cells(size) for size in (crops.large_size, crops.small_size)]
-        [7, 3]
+        >>> crops = MultiCrop()
+        >>> crops.cells(crops.large_size), crops.cells(crops.small_size)
+        (7, 3)
     """
 
     num_large: int = 2

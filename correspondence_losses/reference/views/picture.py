@@ -109,7 +109,7 @@ def _posed(frame: Frame) -> PosedFrames:
     ids, counts = np.unique(frame.object_ids, return_counts=True)
     if (counts > 1).any():
         raise ValueError(
-            f"a frame must hold each object once to match by poses, got {counts.max()} of {ids[counts.argmax()]}"
+            f"a frame must hold each object once to match by poses, got {counts.max()} of class {ids[counts.argmax()]}"
         )
     coordinates = frame.object_coordinates
     # Object coordinates are rendered from the poses; the depth of a real camera has holes and noise.
