@@ -41,7 +41,9 @@ def measure(
 ) -> Measurement:
     """Measure a case of these sizes, each side's time for about so many seconds."""
     case = build(**sizes)
-    difference = None if is_floor else relative_difference(case.ours(), case.peer())
+    values = case.ours(), case.peer()
+    difference = None if is_floor else relative_difference(*values)
+    del values
     timings = time_alternately(case._asdict(), seconds)
     del case
     ours, peer = (

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 _SHORTEST_RUN = 0.02
 _MOST_RUNS = 15
+# Seconds: from here on, the call that shows how long a step takes counts as its first run, and one run is enough.
+_SLOW, _VERY_SLOW = 1, 20
 
 
 class Timing(NamedTuple):
@@ -20,18 +22,19 @@ class Timing(NamedTuple):
 
 
 def time_alternately(steps: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Timing]:
-    """Time each step for about so many seconds, at least once, after a warm-up."""
+    """Time each step for about so many seconds, at least twice; all of them have been run once before."""
+    samples: dict[str, list[float]] = {name: [] for name in steps}
     repeats, runs = {}, {}
     for name, step in steps.items():
         once = _time(step, 1)
-        if once < 1:  # the first call loads code and fills caches
-            once = min(_time(step, 1) for _ in range(2))
+        if once >= _SLOW:
+            samples[name].append(once)
         repeats[name] = ceil(_SHORTEST_RUN / once)
-        runs[name] = min(max(int(seconds / (once * repeats[name])), 1), _MOST_RUNS)
-    samples: dict[str, list[float]] = {name: [] for name in steps}
-    for run in range(max(runs.values())):
+        least = 1 if once >= _VERY_SLOW else 2
+        runs[name] = min(max(int(seconds / (once * repeats[name])), least), _MOST_RUNS)
+    for _ in range(max(runs.values())):
         for name, step in steps.items():
-            if run < runs[name]:
+            if len(samples[name]) < runs[name]:
                 samples[name].append(_time(step, repeats[name]))
     return {
         name: Timing(statistics.median(times), min(times), max(times), len(times)) for name, times in samples.items()

@@ -14,7 +14,7 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = "correspondence-losses"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "performance/results.md"]  # included by performance.md
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

@@ -21,7 +21,7 @@ __all__ = ["SegmentStatistics", "segment_invariance_loss", "segment_separation_l
 
 # Pixels are visited in blocks, so that what is computed of a block is used while it is still in the cache and no
 # intermediate of the features' size is ever held.
-_BLOCK_ELEMENTS = 2**20
+_BLOCK_ELEMENTS = 2**19
 
 
 class SegmentStatistics(NamedTuple):
