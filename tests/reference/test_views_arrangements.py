@@ -49,9 +49,9 @@ def world(seed=0):
     return source, pairs, singles, others, cache
 
 
-def stream(arrangement, source, cache=None, seed=0, **options):
+def stream(arrangement, source, cache=None, seed=0, crops=CROPS, **options):
     frames = [(source, name, cache) for name in source.frames("train")]
-    return ViewStream(frames, arrangement, crops=CROPS, seed=seed, **options)
+    return ViewStream(frames, arrangement, crops=crops, seed=seed, **options)
 
 
 def shown(frame, points):

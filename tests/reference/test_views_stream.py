@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, Subset
 
 from correspondence_losses.correspond import segment_matches
 from correspondence_losses.losses import MatchedVICRegLoss, VICRegLLoss
+from correspondence_losses.reference.scenes import SceneSettings, generate_scenes
 from correspondence_losses.reference.views import (
     MultiCrop,
     MultipleArrangements,
@@ -17,6 +18,7 @@ from correspondence_losses.reference.views import (
     collate_views,
     single_object_frames,
 )
+from correspondence_losses.reference.views.draw import draw_arrangements
 from correspondence_losses.reference.views.sheets import draw_view_set
 
 
@@ -33,7 +35,9 @@ def equal(a, b):
 
 def multiple(seed=0):
     source, _, singles, _, cache = world()
-    return stream(MultipleArrangements(single_object_frames(singles)), source, cache, seed, labelled_size=SIZE)
+    crops = MultiCrop(large_size=64, small_size=48, stride=16)
+    arrangement = MultipleArrangements(single_object_frames(singles))
+    return stream(arrangement, source, cache, seed, crops, labelled_size=SIZE)
 
 
 def test_a_view_set_is_a_function_of_seed_and_index():
@@ -115,3 +119,15 @@ def test_contact_sheets(tmp_path, kind):
     draw_view_set(tmp_path / "sheet.png", made, 0, kind)
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_sheets_of_every_arrangement_of_embedded_scenes(tmp_path):
+    for package in ("mitsuba", "mujoco", "trimesh"):
+        pytest.importorskip(package)
+    settings = SceneSettings(
+        width=96, height=72, num_synthetic=1, num_target=2, num_test=1, frames_per_video=2, samples_per_pixel=1
+    )
+    data = generate_scenes(tmp_path / "data", settings, workers=1, progress=False)
+    draw_arrangements(data, tmp_path / "sheets", count=1, poses_per_class=1, workers=1)
+    names = ["multiple_arrangements", "multiple_frames", "paired", "single_frame", "unpaired"]
+    assert sorted(path.stem for path in (tmp_path / "sheets").glob("*.png")) == [f"{name}-0" for name in names]
