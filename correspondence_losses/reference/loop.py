@@ -118,6 +118,7 @@ def train(
             if epoch_ends or stopping or step % plan.checkpoint_every == 0:
                 save()
             if stopping and step < plan.num_steps:
+                progress.write(f"stopped after step {step} of {plan.num_steps}; the same command goes on from there")
                 raise Interrupted(130)
 
 

@@ -125,7 +125,11 @@ def test_killed_and_resumed_equals_never_stopped(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_that_resumes(
-    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    settings: SegmentationSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
 ) -> None:
     run_segmentation(settings)
     stopped = dataclasses.replace(settings, output=tmp_path / "stopped")
@@ -139,6 +143,7 @@ def test_a_signal_leaves_a_checkpoint_that_resumes(
     monkeypatch.setattr(loop, "_training_step", signalled)
     with pytest.raises(Interrupted):
         run_segmentation(stopped)
+    assert "stopped after step 5 of 12; the same command goes on from there" in capsys.readouterr().out
     assert read_checkpoint(stopped.output / "checkpoint.pt")["step"] == 5
     monkeypatch.setattr(loop, "_training_step", step)
     run_segmentation(stopped)
