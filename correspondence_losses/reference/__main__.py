@@ -4,6 +4,7 @@ from jsonargparse import auto_cli
 
 from correspondence_losses.reference.presegmentation import presegment_folder
 from correspondence_losses.reference.scenes import commands as scenes
+from correspondence_losses.reference.views.draw import draw_arrangements
 
 if __name__ == "__main__":
     auto_cli(
@@ -15,6 +16,7 @@ if __name__ == "__main__":
                 "single_objects": scenes.single_objects,
                 "sheet": scenes.sheet,
             },
+            "views": draw_arrangements,
         },
         as_positional=True,
     )
