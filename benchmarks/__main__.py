@@ -9,6 +9,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.report import Report, failures, markdown, write_report
 from benchmarks.sweep import SWEEPS, run_sweep
 from benchmarks.table import WORKLOADS, run_workload
+from benchmarks.workload import Workload
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,15 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     start = perf_counter()
     report = Report(machine=describe_machine(), quick=options.quick, seconds=0, table=[], sweeps=[])
-    for workload in workloads:
-        _say(f"{perf_counter() - start:4.0f} s  {workload.name}")
-        report["table"].append(run_workload(workload, quick=options.quick))
-    for sweep in sweeps:
-        _say(f"{perf_counter() - start:4.0f} s  {sweep.name}")
-        report["sweeps"].append(run_sweep(sweep, quick=options.quick))
-    report["seconds"] = round(perf_counter() - start, 1)
+    for item in [*workloads, *sweeps]:
+        _say(f"{perf_counter() - start:4.0f} s  {item.name}")
+        if isinstance(item, Workload):
+            report["table"].append(run_workload(item, quick=options.quick))
+        else:
+            report["sweeps"].append(run_sweep(item, quick=options.quick))
+        report["seconds"] = round(perf_counter() - start, 1)
+        write_report(report, options.output)  # each time, so that a run cut short leaves what it found
 
-    write_report(report, options.output)
     sys.stdout.write(markdown(report))
     failed = failures(report)
     for failure in failed:

@@ -84,7 +84,7 @@ def _line(row: Row) -> str:
         row["peer"] + (" (a floor)" if row["is_floor"] else ""),
         _time(ours),
         _time(peer),
-        f"{measurement['ratio']:.3g}",
+        _three_digits(measurement["ratio"]),
         f"{ours['peak_memory_mib']:.0f} MiB",
         f"{peer['peak_memory_mib']:.0f} MiB",
         "-" if difference is None else f"{difference:.0e}",
@@ -95,8 +95,12 @@ def _line(row: Row) -> str:
 
 def _time(side: SideResult) -> str:
     scale, unit = (1, "s") if side["median_s"] >= 1 else (1e3, "ms")
-    median, least, most = (f"{side[key] * scale:.3g}" for key in ("median_s", "least_s", "most_s"))
+    median, least, most = (_three_digits(side[key] * scale) for key in ("median_s", "least_s", "most_s"))
     return f"{median} {unit} ({least} to {most}; {side['runs']})"
+
+
+def _three_digits(figure: float) -> str:
+    return f"{figure:.3g}" if figure < 999.5 else f"{figure:,.0f}"
 
 
 def _draw(sweeps: list[SweepResult], path: Path, key: str, label: str) -> None:

@@ -8,7 +8,7 @@ from benchmarks.workload import Workload
 
 WORKLOADS = [*vicreg.WORKLOADS, *segments.WORKLOADS, *matches.WORKLOADS, *fusion.WORKLOADS]
 
-_SECONDS, _QUICK_SECONDS = 12, 0.2
+_SECONDS, _QUICK_SECONDS = 6, 0.2
 
 
 class Row(TypedDict):
