@@ -16,6 +16,7 @@ from correspondence_losses._checks import (
     check_segments,
     check_shape,
 )
+from correspondence_losses._precision import matmul
 
 __all__ = ["SegmentStatistics", "segment_invariance_loss", "segment_separation_loss", "segment_statistics"]
 
@@ -302,8 +303,8 @@ def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, T
     for block in _blocks(features):
         members = masks[..., block].to(accumulator).mT
         values = features[..., block].to(accumulator) - centre
-        sums += _matmul(values, members)
-        squares += _matmul(values.square(), members)
+        sums += matmul(values, members)
+        squares += matmul(values.square(), members)
     counts = masks.sum(-1, dtype=accumulator)
     offsets = sums / counts.clamp(min=1).unsqueeze(1)
     means = (centre + offsets) * (counts > 0).unsqueeze(1)
@@ -326,21 +327,16 @@ def _add_to_segments(sums: Tensor, values: Tensor, labels: Tensor) -> None:
         # Scattered additions would be atomic on an accelerator, and so in no fixed order, and compiled they are so
         # on a CPU too.
         members = labels.unsqueeze(-1) == torch.arange(sums.shape[-1], device=labels.device)
-        sums += _matmul(values, members.to(values.dtype))
+        sums += matmul(values, members.to(values.dtype))
 
 
 def _of_segment(table: Tensor, membership: Tensor) -> Tensor:
     """Each pixel's sum of the table's (b, d, s) entries over the segments that it belongs to: (b, d, n)."""
     if membership.dtype == torch.bool:
-        return _matmul(table, membership.to(table.dtype))
+        return matmul(table, membership.to(table.dtype))
     return _gather(torch.nn.functional.pad(table, (0, 1)), membership)
 
 
 def _gather(table: Tensor, labels: Tensor) -> Tensor:
     """Table (b, d, s + 1) at labels (b, n): (b, d, n)."""
     return table.gather(-1, labels.unsqueeze(1).expand(-1, table.shape[1], -1))
-
-
-def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    with torch.autocast(a.device.type, enabled=False):
-        return a @ b
