@@ -4,17 +4,12 @@
     python examples/ycb_fpn_sam.py --data YCB_Video_Dataset               # YCB-Video, small model
     python examples/ycb_fpn_sam.py --data YCB_Video_Dataset --scale thesis --preset fpn
 
-Presets (rows of the table): sam_fpn, fpn, fpn_real, sam. Scales: laptop, thesis. Both are YAML files in `presets/`.
-A run that was stopped goes on when the same command is given again.
+`--list` prints the presets, one for each row of the table, and `--dry_run` the settings. A run that was stopped goes
+on when the same command is given again.
 """
 
-from pathlib import Path
-
-from correspondence_losses.reference.command_line import segmentation_settings
-from correspondence_losses.reference.run import run_segmentation
+from correspondence_losses.reference.command_line import settings_from_command_line
+from correspondence_losses.reference.run import run
 
 if __name__ == "__main__":
-    settings = segmentation_settings(
-        Path(__file__).parent / "presets", preset="sam_fpn", scale="laptop", description=__doc__
-    )
-    run_segmentation(settings)
+    run(settings_from_command_line(tables=["4.4"], preset="sam_fpn", description=__doc__))

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor
 from tqdm import tqdm
 
 from correspondence_losses.reference.checkpoint import load_checkpoint, save_checkpoint
@@ -41,6 +43,7 @@ class TrainingPlan:
         checkpoint_every: Save after each such number of steps, besides at the end of each epoch.
         learning_rate: From the step to the learning rate.
         seed: What the randomness of each step derives from.
+        accumulate: Batches whose gradients are added up to one step.
     """
 
     epochs: int
@@ -49,6 +52,7 @@ class TrainingPlan:
     checkpoint_every: int
     learning_rate: Callable[[int], float]
     seed: int
+    accumulate: int = 1
 
     @property
     def num_steps(self) -> int:
@@ -58,10 +62,10 @@ class TrainingPlan:
 
 def train(
     fabric: Fabric,
-    model: nn.Module,
+    model: _FabricModule,
     optimizer: torch.optim.Optimizer,
     batches_from: Callable[[int], Iterable[Any]],
-    evaluate: Callable[[], Mapping[str, float]],
+    evaluate: Callable[[], Mapping[str, float]] | None,
     *,
     plan: TrainingPlan,
     history: History,
@@ -77,8 +81,8 @@ def train(
         model: Set up by ``fabric``. Called with a batch it returns the loss terms by name, ``"loss"`` among them,
             which is minimised.
         optimizer: Set up by ``fabric``.
-        batches_from: From a step to this process's batches from that step on.
-        evaluate: Returns metrics by name; called on all processes.
+        batches_from: From a step to this process's batches from that step on, ``plan.accumulate`` for each step.
+        evaluate: Returns metrics by name; called on all processes. ``None`` where there is nothing to evaluate.
         plan: How long, and when to do what.
         history: Where terms and metrics are logged.
         checkpoint: The file that the run is saved to and resumed from.
@@ -101,8 +105,9 @@ def train(
     model.train()
     since = time.perf_counter()
     with _stop_requests() as stop, _progress(fabric, step, plan, history) as progress:
-        for batch in batches_from(step) if step < plan.num_steps else ():
-            terms = _training_step(fabric, model, optimizer, batch, step, plan)
+        batches = iter(batches_from(step) if step < plan.num_steps else ())
+        while step < plan.num_steps:
+            terms = _training_step(fabric, model, optimizer, islice(batches, plan.accumulate), step, plan)
             step += 1
             history.add_training(step, terms)
             progress.update()
@@ -110,7 +115,7 @@ def train(
             epoch_ends = step % plan.steps_per_epoch == 0
             if epoch_ends:
                 epoch = step // plan.steps_per_epoch
-                if epoch % plan.evaluate_every == 0 or epoch == plan.epochs:
+                if evaluate is not None and (epoch % plan.evaluate_every == 0 or epoch == plan.epochs):
                     history.add_evaluation(step, epoch, evaluate())
                     model.train()
             history.seconds, since = history.seconds + time.perf_counter() - since, time.perf_counter()
@@ -124,27 +129,35 @@ def train(
 
 def _training_step(
     fabric: Fabric,
-    model: nn.Module,
+    model: _FabricModule,
     optimizer: torch.optim.Optimizer,
-    batch: Any,
+    batches: Iterable[Any],
     step: int,
     plan: TrainingPlan,
 ) -> dict[str, float]:
     seed_step(plan.seed, step, fabric.global_rank)
     for group in optimizer.param_groups:
         group["lr"] = plan.learning_rate(step)
-    terms: dict[str, Tensor] = model(fabric.to_device(batch))
-    # Averaged over the processes before the check, so that all of them stop together.
-    names = list(terms)
-    means = fabric.all_reduce(torch.stack([terms[name].detach().float() for name in names]), reduce_op="mean")
-    values = dict(zip(names, torch.as_tensor(means).tolist(), strict=True))
-    broken = {name: value for name, value in values.items() if not math.isfinite(value)}
-    if broken:
-        what = ", ".join(f"{name} = {value}" for name, value in broken.items())
-        raise NonFiniteLossError(f"at step {step + 1}: {what} (all terms: {values}); the last checkpoint is kept")
-    fabric.backward(terms["loss"])
+    means: dict[str, float] = {}
+    for index, batch in enumerate(batches, start=1):
+        with fabric.no_backward_sync(model, enabled=index < plan.accumulate):
+            terms: dict[str, Tensor] = model(fabric.to_device(batch))
+            values = _checked(fabric, terms, step)
+            fabric.backward(terms["loss"] / plan.accumulate)
+        means = {name: means.get(name, 0.0) + value / plan.accumulate for name, value in values.items()}
     optimizer.step()
     optimizer.zero_grad()
+    return means
+
+
+def _checked(fabric: Fabric, terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
+    """Return the terms as numbers, averaged over the processes so that all of them stop where one is not finite."""
+    stacked = torch.stack([term.detach().float() for term in terms.values()])
+    means = torch.as_tensor(fabric.all_reduce(stacked, reduce_op="mean")).tolist()
+    values = dict(zip(terms, means, strict=True))
+    broken = ", ".join(f"{name} = {value}" for name, value in values.items() if not math.isfinite(value))
+    if broken:
+        raise NonFiniteLossError(f"at step {step + 1}: {broken} (all terms: {values}); the last checkpoint is kept")
     return values
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import timm
 import torch
@@ -10,17 +10,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
+from correspondence_losses.reference.checkpoint import CheckpointError, read_checkpoint
 
-__all__ = ["SegmentationModel", "create_backbone"]
+__all__ = ["SegmentationModel", "create_backbone", "load_backbone"]
 
 
-def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None) -> tuple[nn.Module, list[int]]:
+def create_backbone(
+    name: str, *, pretrained: bool, weights: Path | None = None, activation_checkpointing: bool = False
+) -> tuple[nn.Module, list[int]]:
     """Create a timm backbone that returns the maps of all its stages, finest first, and say their channels.
 
     Args:
         name: A model of timm that supports ``features_only``, such as ``"convnext_xlarge"``.
         pretrained: Load the weights that timm has for it.
         weights: Load them from this file instead of downloading them.
+        activation_checkpointing: Compute activations again in the backward pass instead of keeping them.
 
     Raises:
         ValueError: timm has no such backbone, or it has no feature maps.
@@ -43,16 +47,23 @@ def create_backbone(name: str, *, pretrained: bool, weights: Path | None = None)
             f"the pretrained weights of {name!r} could not be had ({type(error).__name__}: {error}). Download them "
             "elsewhere and give the file as --backbone_weights; or train from random weights with --pretrained false"
         ) from error
+    backbone.set_grad_checkpointing(activation_checkpointing)
     return backbone, list(backbone.feature_info.channels())
 
 
-class Prediction(NamedTuple):
-    """What :meth:`SegmentationModel.predict` returns."""
+def load_backbone(backbone: nn.Module, checkpoint: Path) -> None:
+    """Load the backbone of a run's checkpoint.
 
-    logits: Tensor
-    """(b, num_classes, H, W)."""
-    projection: Tensor | None
-    """(b, proj_channels, H, W), where the model has a pooling block."""
+    Raises:
+        CheckpointError: The file is missing or damaged, or holds another backbone.
+    """
+    state = read_checkpoint(checkpoint).get("model", {})
+    prefix = "backbone."
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    try:
+        backbone.load_state_dict(own)
+    except RuntimeError as error:
+        raise CheckpointError(f"{checkpoint}: does not hold the backbone that is wanted: {error}") from error
 
 
 class SegmentationModel(nn.Module):
@@ -65,6 +76,7 @@ class SegmentationModel(nn.Module):
         head: ``"fpn"`` for :class:`~correspondence_losses.blocks.FPNFusionHead`, ``"linear"`` for
             :class:`~correspondence_losses.blocks.LinearHead` on the coarsest map.
         fpn_channels: Width of the pyramid.
+        frozen_backbone: Train the head alone, on features that stay as they are.
         sam_weight: Weight of the pooling loss in eq. 4.8; with 0 there is no pooling block.
         proj_channels: Channels of the pooling block's projection.
         beta: Distance that segments' means should keep in it.
@@ -78,12 +90,15 @@ class SegmentationModel(nn.Module):
         num_classes: int,
         head: Literal["fpn", "linear"],
         fpn_channels: int,
+        frozen_backbone: bool,
         sam_weight: float,
         proj_channels: int,
         beta: float,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.frozen_backbone = frozen_backbone
+        backbone.requires_grad_(not frozen_backbone)
         self.head: FPNFusionHead | LinearHead
         if head == "fpn":
             self.head = FPNFusionHead(channels, num_classes, fpn_channels)
@@ -114,14 +129,31 @@ class SegmentationModel(nn.Module):
             "sam_separation": separation,
         }
 
-    def predict(self, images: Tensor) -> Prediction:
-        """Return the logits (b, num_classes, H, W) of images (b, 3, H, W), and the projection where there is one."""
+    def train(self, mode: bool = True) -> "SegmentationModel":
+        """Set the mode; a frozen backbone keeps its statistics."""
+        super().train(mode)
+        if self.frozen_backbone:
+            self.backbone.eval()
+        return self
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the logits (b, num_classes, H, W) of images (b, 3, H, W)."""
+        return self._logits_and_features(images, (images.shape[-2], images.shape[-1]))[0]
+
+    def project(self, images: Tensor) -> Tensor:
+        """Return the pooling block's projection (b, proj_channels, H, W) of images (b, 3, H, W).
+
+        Raises:
+            RuntimeError: The model has no pooling block.
+        """
+        if self.pooling is None:
+            raise RuntimeError("the model has no pooling block: its sam_weight is 0")
         size = (images.shape[-2], images.shape[-1])
-        logits, features = self._logits_and_features(images, size)
-        return Prediction(logits, None if self.pooling is None else self.pooling.project(features, size))
+        return self.pooling.project(self._logits_and_features(images, size)[1], size)
 
     def _logits_and_features(self, images: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        maps: list[Tensor] = self.backbone(images)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_backbone):
+            maps: list[Tensor] = self.backbone(images)
         if isinstance(self.head, FPNFusionHead):
             logits, features = self.head(maps, size)
             return logits, features

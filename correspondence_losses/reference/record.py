@@ -28,7 +28,8 @@ def versions() -> dict[str, str]:
 def plain(value: Any) -> Any:
     """Turn settings into values that JSON and a checkpoint hold."""
     if isinstance(value, Segmenter):
-        return {"name": value.name, **value.settings()}
+        kind = type(value)
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "settings": value.settings()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):

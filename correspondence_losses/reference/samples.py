@@ -1,8 +1,9 @@
 """Training samples of the segmentation family: a labelled image, and an unlabelled one with its segments."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,17 @@ from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.presegmentation import SegmentCache
 from correspondence_losses.reference.seeding import FrameOrder, derive_seed
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Augmentation", "SampleStream", "StepSampler", "image_to_tensor", "loader"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Augmentation",
+    "SampleStream",
+    "StepSampler",
+    "as_image",
+    "as_mask",
+    "image_to_tensor",
+    "loader",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -72,7 +83,7 @@ _NORMALIZE = (
 
 def image_to_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     """An (H, W, 3) image as a normalised (3, *size) tensor, without augmentation."""
-    tensor: Tensor = v2.Compose([v2.Resize(size, antialias=True), *_NORMALIZE])(_as_image(image))
+    tensor: Tensor = v2.Compose([v2.Resize(size, antialias=True), *_NORMALIZE])(as_image(image))
     return tensor.as_subclass(Tensor)
 
 
@@ -80,11 +91,11 @@ class SampleStream(Dataset[dict[str, Tensor]]):
     """Endless training samples, each a function of the seed and its index alone.
 
     A sample holds ``image`` (3, H, W) and ``label`` (H, W); with unlabelled frames, also ``unlabelled_image``
-    (3, H, W) and ``segments`` (H, W), where 0 is no segment.
+    (3, H, W) and, where they are segmented, ``segments`` (H, W), where 0 is no segment.
 
     Args:
         labelled: Frames with labels, each with the source that reads it.
-        unlabelled: Frames without, each with its source and the cache of its segments; empty for none.
+        unlabelled: Frames without, each with its source and the cache of its segments, or None; empty for none.
         size: (H, W) of the samples.
         augmentation: What is done to each image.
         seed: Seed of the run.
@@ -93,7 +104,7 @@ class SampleStream(Dataset[dict[str, Tensor]]):
     def __init__(
         self,
         labelled: Sequence[tuple[FrameSource, str]],
-        unlabelled: Sequence[tuple[FrameSource, str, SegmentCache]],
+        unlabelled: Sequence[tuple[FrameSource, str, SegmentCache | None]],
         *,
         size: tuple[int, int],
         augmentation: Augmentation,
@@ -116,54 +127,64 @@ class SampleStream(Dataset[dict[str, Tensor]]):
             sample = {"image": image, "label": label}
             if self.unlabelled_order is not None:
                 source, frame, cache = self.unlabelled[self.unlabelled_order[index]]
-                image, segments = self._transformed(source.image(frame), cache.load(frame))
-                sample |= {"unlabelled_image": image, "segments": segments}
+                if cache is None:
+                    unlabelled: Tensor = self.transform(as_image(source.image(frame)))
+                    sample["unlabelled_image"] = unlabelled.as_subclass(Tensor)
+                else:
+                    image, segments = self._transformed(source.image(frame), cache.load(frame))
+                    sample |= {"unlabelled_image": image, "segments": segments}
             return sample
 
     def _transformed(self, image: NDArray[np.uint8], labels: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
-        mask = tv_tensors.Mask(torch.from_numpy(labels.astype(np.int64)))
-        transformed = self.transform(_as_image(image), mask)
+        transformed = self.transform(as_image(image), as_mask(labels))
         return tuple(tensor.as_subclass(Tensor) for tensor in transformed)
 
 
 class StepSampler(Sampler[list[int]]):
-    """The sample indices of each step of one process, from a step on.
+    """The sample indices of each batch of one process, from a step on.
 
-    All processes together take the samples of step s from ``s * global_batch`` on, so that the samples of a step do
-    not depend on the number of processes that share them.
+    All processes together take the samples of step s from ``s * global_batch`` on, so that the samples of a step
+    depend neither on the number of processes that share them, nor on that of the batches they come in.
 
     Args:
         start: First step.
         stop: The step to stop before.
-        batch_size: Samples of one process in a step.
+        batch_size: Samples of a batch of one process.
         rank: Number of the process.
         world_size: Number of processes.
+        accumulate: Batches of a step.
 
     Example:
         >>> list(StepSampler(start=1, stop=3, batch_size=2, rank=1, world_size=2))
         [[6, 7], [10, 11]]
     """
 
-    def __init__(self, *, start: int, stop: int, batch_size: int, rank: int, world_size: int) -> None:
-        self.start, self.stop, self.batch_size = start, stop, batch_size
+    def __init__(
+        self, *, start: int, stop: int, batch_size: int, rank: int, world_size: int, accumulate: int = 1
+    ) -> None:
+        self.batches = range(start * accumulate, stop * accumulate)
+        self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the indices of one step after another."""
-        for step in range(self.start, self.stop):
-            first = (step * self.world_size + self.rank) * self.batch_size
+        """Yield the indices of one batch after another."""
+        for batch in self.batches:
+            first = (batch * self.world_size + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
 
     def __len__(self) -> int:
-        """Return the number of steps."""
-        return max(self.stop - self.start, 0)
+        """Return the number of batches."""
+        return len(self.batches)
 
 
-def loader(stream: SampleStream, sampler: StepSampler, num_workers: int) -> DataLoader[dict[str, Tensor]]:
+def loader(
+    stream: Dataset[Any], sampler: StepSampler, num_workers: int, collate: Callable[[list[Any]], Any]
+) -> DataLoader[Any]:
     """Return the batches of a stream, read by worker processes."""
     return DataLoader(
         stream,
         batch_sampler=sampler,
+        collate_fn=collate,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_leave_signals_to_the_trainer,
@@ -177,5 +198,11 @@ def _leave_signals_to_the_trainer(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _as_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
+def as_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
+    """Return an (H, W, 3) image as what the transforms take for one."""
     return tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
+
+
+def as_mask(labels: NDArray[np.integer]) -> tv_tensors.Mask:
+    """Return (H, W) labels as what the transforms take for such: they are moved, and never interpolated."""
+    return tv_tensors.Mask(torch.from_numpy(labels.astype(np.int64)))

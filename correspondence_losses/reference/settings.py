@@ -1,31 +1,53 @@
-"""Everything that can be set about a run of the FPN + SAM pooling family (thesis, sec. 4.5.2, 4.6, table 4.4)."""
+"""What can be set about a run of any family: its data, its schedule, its place and its machines."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, Segmenter
+from torch import nn
+
 from correspondence_losses.reference.samples import Augmentation
 from correspondence_losses.reference.scenes import SceneSettings
 
-__all__ = ["SegmentationSettings"]
+if TYPE_CHECKING:
+    from correspondence_losses.reference.families.task import Task
+    from correspondence_losses.reference.run_data import RunData
+
+__all__ = ["RunSettings"]
+
+_ABOVE_ZERO = (
+    "epochs",
+    "steps_per_epoch",
+    "batch_size",
+    "accumulate",
+    "learning_rate",
+    "evaluate_every",
+    "average_epochs",
+    "checkpoint_every",
+    "log_every",
+    "num_nodes",
+)
+_AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "num_workers", "final_learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationSettings:
-    """Settings of a run; the defaults are the thesis's for FPN + SAM pooling.
+class RunSettings(ABC):
+    """Settings that every family has; the families add their own.
 
     Args:
         data: YCB-Video, in its original layout or BOP's. Default: embedded scenes are made and used.
+        labelled_data: A data set of its own for the frames whose labels are trained on. Default: ``data``.
         scenes: What the embedded scenes hold, where there is no ``data``.
         scenes_folder: Where they are kept, for all runs. Default: a folder of their own below the user's cache.
         output: The run's folder. A run that is there is continued if its settings are the same.
         overwrite: Start anew where there is a run.
-        masks: Folder where the segments of unlabelled images are kept, for all runs. Default: ``masks`` in ``output``.
         backgrounds: A folder of images that is put behind transparent synthetic images. Default: one colour.
-        labelled: Split whose labels are trained on: ``"synthetic"``, or ``"train"`` for the upper bound.
-        unlabelled: Split whose images are used without labels, where ``sam_weight`` is above 0.
-        unlabelled_images: A folder of further unlabelled images.
+        refined: A folder of refined images, ``FRAME-color.png``, that replace the labelled images and keep their
+            labels, such as an image translator makes of them.
+        labelled: Split whose labels are trained on: ``"synthetic"``, or ``"train"`` for real labels.
+        unlabelled: Split whose images are used without labels.
         evaluation: Split that is scored.
         max_evaluation_frames: Score this many frames, evenly spread over the split. Default: all.
         image_size: Height and width that images are trained and predicted at. Scores are at the labels' own size.
@@ -33,17 +55,11 @@ class SegmentationSettings:
         backbone: A model of timm.
         pretrained: Start from the weights that timm has for the backbone.
         backbone_weights: A file to load those from, where they cannot be downloaded.
-        head: ``"fpn"``, or ``"linear"`` for a linear head on the coarsest map.
-        fpn_channels: Width of the pyramid.
-        sam_weight: Weight of the pooling loss in eq. 4.8; 0 trains without the pooling block.
-        proj_channels: Channels of the pooling block's projection.
-        beta: Distance that segments' means should keep in it.
-        segmenter: What makes the segments of the unlabelled images: ``SAMSegmenter`` with a checkpoint,
-            ``FelzenszwalbSegmenter`` where none is at hand, or a class of your own.
-        min_segment_area: Masks with fewer pixels are left out.
+        activation_checkpointing: Compute the backbone's activations again in the backward pass, to save memory.
         epochs: Number of epochs.
         steps_per_epoch: Steps of an epoch.
-        batch_size: Labelled images, and as many unlabelled ones, in a step of each process.
+        batch_size: Samples of a batch in each process.
+        accumulate: Batches whose gradients are added up to one step.
         optimizer: ``"adam"`` or ``"adamw"``.
         learning_rate: The peak learning rate.
         final_learning_rate: Where a cosine schedule ends.
@@ -64,15 +80,15 @@ class SegmentationSettings:
     """
 
     data: Path | None = None
+    labelled_data: Path | None = None
     scenes: SceneSettings = field(default_factory=SceneSettings)
     scenes_folder: Path | None = None
-    output: Path = Path("runs/ycb_fpn_sam")
+    output: Path = Path("runs/run")
     overwrite: bool = False
-    masks: Path | None = None
     backgrounds: Path | None = None
+    refined: Path | None = None
     labelled: str = "synthetic"
     unlabelled: str = "train"
-    unlabelled_images: Path | None = None
     evaluation: str = "keyframe"
     max_evaluation_frames: int | None = None
     image_size: tuple[int, int] = (480, 640)
@@ -80,16 +96,11 @@ class SegmentationSettings:
     backbone: str = "convnext_xlarge.fb_in22k_ft_in1k"
     pretrained: bool = True
     backbone_weights: Path | None = None
-    head: Literal["fpn", "linear"] = "fpn"
-    fpn_channels: int = 256
-    sam_weight: float = 0.05
-    proj_channels: int = 3
-    beta: float = 0.5
-    segmenter: Segmenter = field(default_factory=FelzenszwalbSegmenter)
-    min_segment_area: int = 0
+    activation_checkpointing: bool = False
     epochs: int = 100
     steps_per_epoch: int = 1500
     batch_size: int = 1
+    accumulate: int = 1
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 1e-5
     final_learning_rate: float = 0.0
@@ -110,31 +121,35 @@ class SegmentationSettings:
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""
-        for name in (
-            "fpn_channels",
-            "proj_channels",
-            "beta",
-            "epochs",
-            "steps_per_epoch",
-            "batch_size",
-            "learning_rate",
-            "evaluate_every",
-            "average_epochs",
-            "checkpoint_every",
-            "log_every",
-            "num_nodes",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in (
-            "sam_weight",
-            "weight_decay",
-            "warmup_epochs",
-            "num_workers",
-            "final_learning_rate",
-            "min_segment_area",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        self.check_above_zero(*_ABOVE_ZERO)
+        self.check_at_least_zero(*_AT_LEAST_ZERO)
         if min(self.image_size) < 32:
             raise ValueError(f"image_size must be at least 32 x 32, got {self.image_size}")
+
+    def check_above_zero(self, *names: str) -> None:
+        """Raise ``ValueError`` unless the named settings are above 0."""
+        for name in names:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+
+    def check_at_least_zero(self, *names: str) -> None:
+        """Raise ``ValueError`` unless the named settings are at least 0."""
+        for name in names:
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+    def stages(self) -> "Sequence[RunSettings]":
+        """Return the runs that this is done in, one after another; the last one's result is the result."""
+        return [self]
+
+    @abstractmethod
+    def create_model(self, num_classes: int) -> nn.Module:
+        """Create the model.
+
+        Called with a batch it returns the loss terms by name, ``"loss"`` among them, which is minimised; its
+        ``predict`` returns the logits (b, num_classes, H, W) of images (b, 3, H, W).
+        """
+
+    @abstractmethod
+    def task(self, data: "RunData") -> "Task":
+        """Return what is trained on, prepared."""

@@ -19,16 +19,16 @@ from ycb_layouts import random_frame, synthetic_meta, write_original
 from correspondence_losses.losses import SegmentRegularizationLoss
 from correspondence_losses.reference import loop
 from correspondence_losses.reference.checkpoint import CheckpointError, read_checkpoint
-from correspondence_losses.reference.command_line import segmentation_settings
+from correspondence_losses.reference.command_line import load_settings, preset_settings
 from correspondence_losses.reference.data import open_dataset
+from correspondence_losses.reference.families import SegmentationSettings
 from correspondence_losses.reference.loop import Interrupted, NonFiniteLossError
 from correspondence_losses.reference.models import create_backbone
 from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, SegmentCache, presegment
-from correspondence_losses.reference.run import run_segmentation
+from correspondence_losses.reference.run import run
 from correspondence_losses.reference.samples import Augmentation, SampleStream
-from correspondence_losses.reference.settings import SegmentationSettings
 
-PRESETS = Path(__file__).parents[2] / "examples" / "presets"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ycb_fpn_sam.py"
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,12 @@ def same_numbers(one: SegmentationSettings, other: SegmentationSettings) -> None
 
 
 def test_a_run_leaves_its_results(settings: SegmentationSettings) -> None:
-    results = run_segmentation(settings)
+    results = run(settings)
     assert json.loads((settings.output / "results.json").read_text()) == results
     assert [row["epoch"] for row in results["evaluations"]] == [1, 2, 3]
     assert results["mean_iou"] == pytest.approx(np.mean([row["mean_iou"] for row in results["evaluations"][-2:]]))
     assert results["averaged_evaluations"] == 2
-    assert results["segmenter"]["name"] == "felzenszwalb"
+    assert results["data"]["segmenter"]["class_path"].endswith("FelzenszwalbSegmenter")
     assert results["data"]["labelled_frames"] == results["data"]["evaluated_frames"] == 3
     assert results["versions"]["torch"] == torch.__version__
     assert {path.name for path in (settings.output / "figures").iterdir()} == {
@@ -99,14 +99,14 @@ def test_a_run_leaves_its_results(settings: SegmentationSettings) -> None:
         parts = row["segmentation"] + settings.sam_weight * (row["sam_invariance"] + row["sam_separation"])
         assert row["loss"] == pytest.approx(parts, rel=1e-5)
     # a finished run that is started again does no step more, and says the same
-    again = run_segmentation(settings)
+    again = run(settings)
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
 
 
 def test_killed_and_resumed_equals_never_stopped(
     settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_segmentation(settings)
+    run(settings)
     killed = dataclasses.replace(settings, output=tmp_path / "killed")
     step = loop._training_step
 
@@ -117,9 +117,9 @@ def test_killed_and_resumed_equals_never_stopped(
 
     monkeypatch.setattr(loop, "_training_step", dies)
     with pytest.raises(MemoryError):
-        run_segmentation(killed)
+        run(killed)
     monkeypatch.setattr(loop, "_training_step", step)
-    run_segmentation(killed)
+    run(killed)
     same_numbers(settings, killed)
 
 
@@ -131,7 +131,7 @@ def test_a_signal_leaves_a_checkpoint_that_resumes(
     capsys: pytest.CaptureFixture[str],
     number: signal.Signals,
 ) -> None:
-    run_segmentation(settings)
+    run(settings)
     stopped = dataclasses.replace(settings, output=tmp_path / "stopped")
     step = loop._training_step
 
@@ -142,11 +142,11 @@ def test_a_signal_leaves_a_checkpoint_that_resumes(
 
     monkeypatch.setattr(loop, "_training_step", signalled)
     with pytest.raises(Interrupted):
-        run_segmentation(stopped)
+        run(stopped)
     assert "stopped after step 5 of 12; the same command goes on from there" in capsys.readouterr().out
     assert read_checkpoint(stopped.output / "checkpoint.pt")["step"] == 5
     monkeypatch.setattr(loop, "_training_step", step)
-    run_segmentation(stopped)
+    run(stopped)
     same_numbers(settings, stopped)
 
 
@@ -157,7 +157,7 @@ def test_a_signal_to_the_whole_group_of_processes_leaves_a_checkpoint(
     """Ctrl-C in a terminal reaches the loader's workers too."""
     arguments = f"--data {data} --output {tmp_path / 'run'} --evaluation val --epochs 1 --steps_per_epoch 100000 "
     arguments += "--num_workers 2 --image_size [32,32] --fpn_channels 4 --accelerator cpu --checkpoint_every 2"
-    command = [sys.executable, str(PRESETS.parent / "ycb_fpn_sam.py"), *arguments.split()]
+    command = [sys.executable, str(EXAMPLE), *arguments.split()]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         checkpoint = tmp_path / "run" / "checkpoint.pt"
         while not checkpoint.exists() and run.poll() is None:
@@ -180,33 +180,39 @@ def test_a_nan_stops_with_its_step_and_term(settings: SegmentationSettings, monk
 
     monkeypatch.setattr(SegmentRegularizationLoss, "terms", broken)
     with pytest.raises(NonFiniteLossError, match=r"at step 6: loss = nan, sam_separation = nan"):
-        run_segmentation(settings)
+        run(settings)
     assert read_checkpoint(settings.output / "checkpoint.pt")["step"] == 4
 
 
 def test_another_run_in_the_folder_is_refused_or_overwritten(settings: SegmentationSettings) -> None:
     short = dataclasses.replace(settings, epochs=1, sam_weight=0.0)
-    run_segmentation(short)
+    run(short)
     other = dataclasses.replace(short, learning_rate=5e-4)
     with pytest.raises(CheckpointError, match=r"learning_rate: 0.001 there, 0.0005 now"):
-        run_segmentation(other)
-    results = run_segmentation(dataclasses.replace(other, overwrite=True))
+        run(other)
+    results = run(dataclasses.replace(other, overwrite=True))
     assert results["settings"]["learning_rate"] == 5e-4
-    assert results["segmenter"] is None
+    assert results["data"]["segmenter"] is None
     assert not (settings.output / "figures" / "segments.png").exists()
 
 
 @pytest.mark.parametrize("preset", ["sam_fpn", "fpn", "fpn_real", "sam"])
 def test_every_preset_runs(preset: str, data: Path, tmp_path: Path) -> None:
-    arguments = f"--preset {preset} --data {data} --output {tmp_path / preset} --evaluation val --epochs 1 "
-    arguments += "--steps_per_epoch 2 --num_workers 0 --image_size [32,32] --fpn_channels 4 --accelerator cpu"
-    settings = segmentation_settings(
-        PRESETS, preset="sam_fpn", scale="laptop", description="test", args=arguments.split()
-    )
-    results = run_segmentation(settings)
+    changes = {
+        "data": str(data),
+        "output": str(tmp_path / preset),
+        "evaluation": "val",
+        "epochs": 1,
+        "steps_per_epoch": 2,
+        "num_workers": 0,
+        "image_size": [32, 32],
+        "fpn_channels": 4,
+        "accelerator": "cpu",
+    }
+    results = run(preset_settings(preset, changes=changes))
     assert results["settings"]["labelled"] == ("train" if preset == "fpn_real" else "synthetic")
     assert results["settings"]["head"] == ("linear" if preset == "sam" else "fpn")
-    assert (results["segmenter"] is not None) == (preset in ("sam_fpn", "sam"))
+    assert (results["data"]["segmenter"] is not None) == (preset in ("sam_fpn", "sam"))
 
 
 def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_path: Path) -> None:
@@ -217,8 +223,7 @@ def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_p
         arguments = f"--data {data} --output {output} --masks {tmp_path / 'masks'} --evaluation val --epochs 1 "
         arguments += "--steps_per_epoch 4 --log_every 1 --num_workers 0 --image_size [32,32] --fpn_channels 4 "
         arguments += f"--accelerator cpu --devices {devices} --batch_size {2 // devices}"
-        example = PRESETS.parent / "ycb_fpn_sam.py"
-        subprocess.run([sys.executable, str(example), *arguments.split()], check=True, capture_output=True)
+        subprocess.run([sys.executable, str(EXAMPLE), *arguments.split()], check=True, capture_output=True)
         rows = (output / "training.csv").read_text().splitlines()[1:]
         return [[float(value) for value in row.split(",")] for row in rows]
 
@@ -226,9 +231,17 @@ def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_p
 
 
 def test_the_thesis_scale_is_the_default_of_the_settings() -> None:
-    read = segmentation_settings(PRESETS, preset="sam_fpn", scale="thesis", description="test", args=[])
-    expected = dataclasses.replace(SegmentationSettings(), min_segment_area=1000, segmenter=read.segmenter)
-    assert read == expected
+    read = preset_settings("sam_fpn", scale="thesis")
+    assert isinstance(read, SegmentationSettings)
+    assert read == dataclasses.replace(SegmentationSettings(), min_segment_area=1000, segmenter=read.segmenter)
+
+
+def test_settings_are_read_back_from_the_folder_of_a_run(settings: SegmentationSettings) -> None:
+    short = dataclasses.replace(settings, epochs=1)
+    run(short)
+    read = load_settings(short.output)
+    assert isinstance(read, SegmentationSettings)
+    assert dataclasses.replace(read, segmenter=short.segmenter) == short
 
 
 def test_samples_depend_on_their_index_alone_and_segments_follow_the_image(data: Path, tmp_path: Path) -> None:
@@ -296,7 +309,7 @@ def test_bad_settings_name_the_argument(
     settings: SegmentationSettings, change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        run_segmentation(dataclasses.replace(settings, **change))
+        run(dataclasses.replace(settings, **change))
 
 
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "fpn_channels"])
@@ -329,4 +342,4 @@ def test_pretrained_weights_load_from_a_file_and_a_failed_download_says_what_to_
 def test_a_cache_of_other_segments_is_refused(settings: SegmentationSettings, tmp_path: Path) -> None:
     SegmentCache.open_or_create(tmp_path / "masks" / "dataset", {"segmenter": "other"}, {})
     with pytest.raises(ValueError, match="made by other settings"):
-        run_segmentation(dataclasses.replace(settings, masks=tmp_path / "masks"))
+        run(dataclasses.replace(settings, masks=tmp_path / "masks"))

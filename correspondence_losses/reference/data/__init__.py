@@ -5,6 +5,7 @@ from correspondence_losses.reference.data.bop import BOPYCBVideo
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.image_folder import ImageFolder
 from correspondence_losses.reference.data.layouts import open_dataset
+from correspondence_losses.reference.data.refined import RefinedImages
 from correspondence_losses.reference.data.source import Frame, FrameSource
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.data.ycb_video import YCBVideo
@@ -19,6 +20,7 @@ __all__ = [
     "FrameSource",
     "ImageBackground",
     "ImageFolder",
+    "RefinedImages",
     "SolidBackground",
     "YCBVideo",
     "open_dataset",

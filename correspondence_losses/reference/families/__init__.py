@@ -1,0 +1,10 @@
+"""The thesis's families of experiments: settings, model and data of each, for one runner."""
+
+from correspondence_losses.reference.families.segmentation import SegmentationSettings
+from correspondence_losses.reference.families.task import Task
+from correspondence_losses.reference.settings import RunSettings
+
+__all__ = ["FAMILIES", "SegmentationSettings", "Task"]
+
+FAMILIES: dict[str, type[RunSettings]] = {"segmentation": SegmentationSettings}
+"""The settings of each family by its name."""

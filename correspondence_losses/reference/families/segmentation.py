@@ -1,0 +1,136 @@
+"""FPN + SAM pooling, and its parts alone (sec. 4.5.2 and 4.6, table 4.4)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from correspondence_losses.reference.families.task import Task
+from correspondence_losses.reference.figures import Panel, colorize_segments, plot_images, projection_image
+from correspondence_losses.reference.models import SegmentationModel, create_backbone, load_backbone
+from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, Segmenter
+from correspondence_losses.reference.record import plain
+from correspondence_losses.reference.run_data import RunData, spread
+from correspondence_losses.reference.samples import SampleStream
+from correspondence_losses.reference.settings import RunSettings
+
+__all__ = ["SegmentationSettings"]
+
+_FIGURE_ROWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationSettings(RunSettings):
+    """Settings of the family; the defaults are the thesis's for FPN + SAM pooling.
+
+    Args:
+        output: The run's folder. A run that is there is continued if its settings are the same.
+        masks: Folder where the segments of unlabelled images are kept, for all runs. Default: ``masks`` in ``output``.
+        unlabelled_images: A folder of further unlabelled images.
+        head: ``"fpn"``, or ``"linear"`` for a linear head on the coarsest map.
+        fpn_channels: Width of the pyramid.
+        frozen_backbone: Train the head alone.
+        backbone_run: The folder of a run whose backbone this one starts from.
+        sam_weight: Weight of the pooling loss in eq. 4.8; 0 trains without the pooling block.
+        proj_channels: Channels of the pooling block's projection.
+        beta: Distance that segments' means should keep in it.
+        segmenter: What makes the segments of the unlabelled images: ``SAMSegmenter`` with a checkpoint,
+            ``FelzenszwalbSegmenter`` where none is at hand, or a class of your own.
+        min_segment_area: Masks with fewer pixels are left out.
+    """
+
+    output: Path = Path("runs/ycb_fpn_sam")
+    masks: Path | None = None
+    unlabelled_images: Path | None = None
+    head: Literal["fpn", "linear"] = "fpn"
+    fpn_channels: int = 256
+    frozen_backbone: bool = False
+    backbone_run: Path | None = None
+    sam_weight: float = 0.05
+    proj_channels: int = 3
+    beta: float = 0.5
+    segmenter: Segmenter = field(default_factory=FelzenszwalbSegmenter)
+    min_segment_area: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what the types do not say."""
+        super().__post_init__()
+        self.check_above_zero("fpn_channels", "proj_channels", "beta")
+        self.check_at_least_zero("sam_weight", "min_segment_area")
+
+    def create_model(self, num_classes: int) -> nn.Module:
+        """Create the model, its backbone with the weights that the settings ask for."""
+        backbone, channels = create_backbone(
+            self.backbone,
+            pretrained=self.pretrained and self.backbone_run is None,
+            weights=self.backbone_weights,
+            activation_checkpointing=self.activation_checkpointing,
+        )
+        if self.backbone_run is not None:
+            load_backbone(backbone, self.backbone_run / "checkpoint.pt")
+        return SegmentationModel(
+            backbone,
+            channels,
+            num_classes=num_classes,
+            head=self.head,
+            fpn_channels=self.fpn_channels,
+            frozen_backbone=self.frozen_backbone,
+            sam_weight=self.sam_weight,
+            proj_channels=self.proj_channels,
+            beta=self.beta,
+        )
+
+    def task(self, data: RunData) -> Task:
+        """Return what is trained on: the unlabelled images are segmented first."""
+        return _SegmentationTask(self, data)
+
+
+class _SegmentationTask(Task):
+    def __init__(self, settings: SegmentationSettings, data: RunData) -> None:
+        self.settings = settings
+        self.data = data
+        self.unlabelled = []
+        if settings.sam_weight > 0:
+            self.methods = ("predict", "project")
+            masks = settings.output / "masks" if settings.masks is None else settings.masks
+            sources = [("dataset", data.source, [frame for _, frame in data.unlabelled])]
+            if settings.unlabelled_images is not None:
+                folder = data.image_folder(settings.unlabelled_images)
+                sources.append(("images", folder, folder.frames()))
+            for name, source, frames in sources:
+                self.unlabelled += data.presegmented(
+                    source, frames, masks / name, settings.segmenter, settings.min_segment_area
+                )
+        self.stream = SampleStream(
+            data.labelled,
+            self.unlabelled,
+            size=settings.image_size,
+            augmentation=settings.augmentation,
+            seed=settings.seed,
+        )
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "labelled_frames": len(self.data.labelled),
+            "unlabelled_frames": len(self.unlabelled),
+            "segmenter": plain(self.settings.segmenter) if self.unlabelled else None,
+        }
+
+    def panels(self, model: Any, images: Tensor) -> list[Panel]:
+        if not self.unlabelled:
+            return []
+        return [("pooled projection", projection_image(model.project(images)[0].float().cpu().numpy()))]
+
+    @torch.no_grad()
+    def draw(self, model: Any, folder: Path, *, write: bool) -> None:
+        if not self.unlabelled:
+            return
+        rows = []
+        for source, frame, cache in spread(self.unlabelled, _FIGURE_ROWS):
+            image, segments = source.image(frame), cache.load(frame)
+            panels = self.panels(model, self.data.inputs(source, frame))
+            rows.append([(frame, image), ("segments", colorize_segments(image, segments)), *panels])
+        if write:
+            plot_images(folder / "segments.png", rows, f"Unlabelled images ({self.settings.segmenter.name})")
