@@ -1,7 +1,9 @@
 """Checkpoints: written whole or not at all, and read without running any code that they might carry."""
 
-import pickle
-from collections.abc import Mapping
+import errno
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +36,11 @@ def save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     except BaseException as error:
         if fabric.global_rank == 0:
             temporary.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError) and "write" in str(error):  # how torch's zip writer reports a full disk
-            raise OSError(f"{path}: could not be written, is the disk full? ({error})") from error
+        # A full disk is reported without the name of a file, by PyTorch's own writer as a RuntimeError.
+        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and "write" in str(error)):
+            code = getattr(error, "errno", None) or errno.EIO
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OSError(code, f"cannot be written: {reason}", str(path)) from error
         raise
 
 
@@ -45,10 +50,8 @@ def load_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     Raises:
         CheckpointError: The file is missing or damaged, or does not fit the modules.
     """
-    try:
+    with _reading(path, "of this model"):
         fabric.load(path, state, strict=True, weights_only=True)
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: is damaged, or not a checkpoint of this model: {error}") from error
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -57,10 +60,33 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: The file is missing or damaged.
     """
-    try:
+    with _reading(path, "of a run"):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: is missing, damaged, or not a checkpoint: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
     return content
+
+
+@contextmanager
+def _reading(path: Path, whose: str) -> Iterator[None]:
+    """Check the file, and name it in whatever exception damage provokes further inside."""
+    if not path.exists():
+        raise CheckpointError(f"{path}: is missing")
+    try:
+        _check_records(path)
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path}: is damaged, or not a checkpoint {whose} ({error})") from error
+
+
+def _check_records(path: Path) -> None:
+    """Check what PyTorch does not: that the records are as they were written, and no larger than the file."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(record.file_size for record in archive.infolist())
+        if size > path.stat().st_size:
+            raise CheckpointError(f"{path}: unpacks to {size} bytes, more than a checkpoint, which is not compressed")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f"{path}: is damaged, {damaged} in it has another checksum than it was written with")

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import json
 import os
 import tempfile
@@ -13,17 +14,36 @@ __all__ = ["atomic_path", "write_json", "write_text"]
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, and move it there when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    """Give a temporary path beside ``path``, and move it there when the block ends without an error.
+
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full or the folder read-only. The error
+            names ``path``, which is as it was before.
+    """
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        os.close(handle)
+        with _naming(path):
+            yield temporary
+            temporary.chmod(0o644)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name ``path`` in errors of writing it: a full disk is reported without a name, others with a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and Path(error.filename).parent != path.parent:
+            raise
+        reason = error.strerror or str(error)
+        raise OSError(error.errno or errno.EIO, f"cannot be written: {reason}", str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:

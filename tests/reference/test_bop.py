@@ -12,6 +12,14 @@ from ycb_layouts import assert_same_frame, random_frame, real_sample, write_bop_
 
 from correspondence_losses.reference.data import BOPYCBVideo, DataError, open_dataset
 
+
+def deep_list(depth: int) -> list:
+    nested: list = []
+    for _ in range(depth):
+        nested = [nested]
+    return nested
+
+
 OFFSETS = {3: np.array([0.9, -1.5, -4.3]), 9: np.array([-2.3, -0.6, -7.9])}
 FRAME = "test/000049/000001"
 
@@ -129,7 +137,10 @@ def test_masks_are_binary(root: Path) -> None:
         ("scene_gt", lambda t: t["1"][0].update(cam_R_m2c=[10**400] * 9), "must be 9 finite numbers"),
         ("scene_gt", lambda t: t["1"][0].update(cam_R_m2c=[1] * 9), "pose of image 1 holds a matrix that is not"),
         ("scene_camera", lambda t: t["1"].update(cam_K=[0] * 9), "cam_K of image 1 is not a camera matrix"),
-        ("scene_camera", lambda t: t["1"].update(depth_scale=-1), "depth_scale of image 1 must be above 0"),
+        ("scene_camera", lambda t: t["1"].update(depth_scale=-1), r"depth_scale of image 1 must lie in \[1e-6, 1e6\]"),
+        ("scene_gt", lambda t: t.update({"01": []}), "names an image twice"),
+        ("scene_gt", lambda t: t.update({"9" * 5000: []}), "must be a dictionary from image number"),
+        ("scene_gt", lambda t: t["1"][0].update(obj_id=deep_list(900)), "must be 1 finite numbers"),
     ],
 )
 def test_wrong_annotations_are_named(root: Path, name: str, change, message: str) -> None:

@@ -26,6 +26,7 @@ from correspondence_losses.reference.data.files import (
     read_text,
 )
 
+MAX_BYTES = 2**20
 NAMES = ("cls_indexes", "poses")
 
 
@@ -123,7 +124,6 @@ def test_enormous_images_are_refused_before_they_are_decoded(tmp_path: Path, sid
     ("read", "mode", "wanted"),
     [
         (read_color, "I;16", "an 8-bit colour image"),
-        (read_color, "F", "an 8-bit colour image"),
         (read_gray8, "RGB", "one 8-bit channel"),
         (read_gray8, "I;16", "one 8-bit channel"),
         (read_gray16, "L", "one 16-bit channel"),
@@ -131,10 +131,22 @@ def test_enormous_images_are_refused_before_they_are_decoded(tmp_path: Path, sid
     ],
 )
 def test_other_channels_are_refused(tmp_path: Path, read, mode: str, wanted: str) -> None:
-    path = tmp_path / "image.tif"
+    path = tmp_path / "image.png"
     Image.new(mode, (4, 3)).save(path)
-    with pytest.raises(DataError, match=f"image.tif: wanted {wanted}"):
+    with pytest.raises(DataError, match=f"image.png: wanted {wanted}"):
         read(path)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF", "PPM"])
+def test_only_the_formats_of_data_sets_are_decoded(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the file is called: Pillow would run Ghostscript for one of its formats."""
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(stream, format=kind)
+    path = tmp_path / "image.png"
+    path.write_bytes(stream.getvalue())
+    monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("a program was run"))
+    with pytest.raises(DataError, match=r"image\.png: cannot be read as an image"):
+        read_color(path)
 
 
 def test_palette_labels_are_indices(tmp_path: Path) -> None:
@@ -182,6 +194,58 @@ def test_only_matlab_5_is_read(tmp_path: Path) -> None:
     for name in ("four.mat", "seven.mat"):
         with pytest.raises(DataError, match=f"{name}: wanted a MATLAB 5 file"):
             read_mat(tmp_path / name, NAMES)
+
+
+def mat_element(kind: int, body: bytes) -> bytes:
+    return struct.pack("<II", kind, len(body)) + body
+
+
+def mat_matrix(name: bytes, mclass: int, shape: tuple[int, int], body: bytes) -> bytes:
+    """A MATLAB 5 array: flags, dimensions, a name of at most 8 bytes, and what it holds."""
+    flags = mat_element(6, struct.pack("<II", mclass, 0))
+    return mat_element(14, flags + mat_element(5, struct.pack("<ii", *shape)) + mat_element(1, name.ljust(8)) + body)
+
+
+def mat_file(*elements: bytes) -> bytes:
+    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM" + b"".join(elements)
+
+
+def test_a_mat_file_of_nested_cells_does_not_use_up_the_stack(tmp_path: Path) -> None:
+    """SciPy follows them without a limit: the process would die."""
+    depth, mi_matrix, mx_cell = 100_000, 14, 1
+    fixed = mat_matrix(b"", mx_cell, (1, 1), b"")[8:]
+    heads = [struct.pack("<II", mi_matrix, len(fixed) * (level + 1) + 8 * level) + fixed for level in range(depth)]
+    cells = b"".join(reversed(heads))
+    named = mat_matrix(b"matrices", mx_cell, (1, 1), cells)
+    for name, content in (("plain", named), ("packed", mat_element(15, zlib.compress(named)))):
+        path = tmp_path / f"{name}.mat"
+        path.write_bytes(mat_file(content))
+        with pytest.raises(DataError, match=rf"{name}\.mat: matrices must be an array of real numbers, got a cell"):
+            read_mat(path, ["matrices"])
+
+
+@pytest.mark.parametrize("elements", [[MAX_BYTES + 8], [40 * MAX_BYTES], [MAX_BYTES // 2] * 3])
+def test_a_mat_file_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, elements: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("correspondence_losses.reference.data.files.MAX_MAT_BYTES", MAX_BYTES)
+    path = tmp_path / "bomb.mat"
+    path.write_bytes(mat_file(*(mat_element(15, zlib.compress(bytes(size))) for size in elements)))
+    with pytest.raises(DataError, match=r"bomb\.mat: unpacks to more than"):
+        read_mat(path, NAMES)
+
+
+def test_a_damaged_compressed_variable_is_noticed(tmp_path: Path) -> None:
+    content = bytearray(mat(True, values=np.arange(100.0)))
+    content[-1] ^= 1  # its checksum
+    (tmp_path / "changed.mat").write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"changed\.mat: cannot be read as a MATLAB 5 file"):
+        read_mat(tmp_path / "changed.mat", ["values"])
+
+
+def test_names_that_are_too_long_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        read_color(tmp_path / ("x" * 5000))
 
 
 def test_deep_json_is_named(tmp_path: Path) -> None:

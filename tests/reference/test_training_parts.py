@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +173,32 @@ def test_scores_of_a_known_confusion_matrix() -> None:
     assert metrics["mean_iou_union"] == pytest.approx(np.mean([8 / 12, 6 / 9, 0]))
     assert metrics["pixel_accuracy"] == pytest.approx(14 / 18)
     assert "iou/b" not in metrics
+
+
+def test_a_changed_or_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
+    """PyTorch reads both without a word."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(fabric, path, {"weights": torch.arange(64.0), "step": 1})
+    content = bytearray(path.read_bytes())
+    changed = bytearray(content)
+    changed[content.index(torch.arange(64.0).numpy().tobytes()) + 20] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(CheckpointError, match="another checksum"):
+        read_checkpoint(path)
+    with pytest.raises(CheckpointError, match="another checksum"):
+        load_checkpoint(fabric, path, {"weights": torch.zeros(64), "step": 0})
+
+    (tmp_path / "whole.pt").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for record in whole.infolist():
+            body = bytes(10**6) if "/data/" in record.filename else whole.read(record)
+            packed.writestr(record.filename, body)
+    with pytest.raises(CheckpointError, match="unpacks to"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_in_the_old_format_is_refused(tmp_path: Path) -> None:
+    torch.save({"step": 1}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match=r"old\.pt: is damaged, or not a checkpoint"):
+        read_checkpoint(tmp_path / "old.pt")

@@ -1,6 +1,7 @@
 """YCB-Video in the layout of the BOP benchmark."""
 
 import re
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ _FOLDERS = {
     "keyframe": ("test",),
     "synthetic": ("train_synt", "train_pbr"),
 }
+_GREATEST_NUMBER = 999_999
+_NUMBER = re.compile(r"[0-9]{1,6}")
 _FRAME_ID = re.compile(r"(train_real|test|train_synt|train_pbr)/([0-9]{6})/([0-9]{6})")
 
 
@@ -203,9 +206,11 @@ class _Table:
     def __init__(self, path: Path, kind: type) -> None:
         self.path = path
         table = read_json(path)
-        if not isinstance(table, dict) or not all(key.isdecimal() and key.isascii() for key in table):
+        if not isinstance(table, dict) or not all(_NUMBER.fullmatch(key) for key in table):
             raise DataError(f"{path}: must be a dictionary from image number to annotation")
         self.images = {int(number): value for number, value in table.items()}
+        if len(self.images) < len(table):
+            raise DataError(f"{path}: names an image twice")
         for number, value in self.images.items():
             if not isinstance(value, kind):
                 raise DataError(f"{path}: image {number} must hold a {kind.__name__}, got {type(value).__name__}")
@@ -218,20 +223,27 @@ class _Table:
         except (TypeError, ValueError, OverflowError):
             array = np.empty(0)
         if array.size != count or not np.isfinite(array).all():
-            raise DataError(f"{self.path}: {name} of image {image} must be {count} finite numbers, got {value!r}")
+            raise DataError(
+                f"{self.path}: {name} of image {image} must be {count} finite numbers, got {reprlib.repr(value)}"
+            )
         return array
 
 
 def _read_targets(path: Path) -> list[tuple[int, int]]:
     targets = read_json(path)
-    try:
-        # One entry for each object: the frames are what is left without repetition.
-        entries = list(dict.fromkeys((int(target["scene_id"]), int(target["im_id"])) for target in targets))
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: must be a list of targets with scene_id and im_id") from error
+    if not isinstance(targets, list):
+        raise DataError(f"{path}: must be a list of targets")
+    entries = [(_number(path, target, "scene_id"), _number(path, target, "im_id")) for target in targets]
     if not entries:
         raise DataError(f"{path}: lists no frame")
-    return entries
+    return list(dict.fromkeys(entries))  # there is a target for each object of a frame
+
+
+def _number(path: Path, target: object, name: str) -> int:
+    number = target.get(name) if isinstance(target, dict) else None
+    if type(number) is not int or not 0 <= number <= _GREATEST_NUMBER:
+        raise DataError(f"{path}: {name} of a target must be an integer, got {reprlib.repr(number)}")
+    return number
 
 
 def _scenes(folder: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """Checks on what was read that both layouts of YCB-Video share."""
 
+import re
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.files import read_text
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
+
+_LINE = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 
 def check_size(path: Path, array: NDArray[Any], size: tuple[int, ...], other: Path) -> None:
@@ -38,7 +42,9 @@ def check_poses(path: Path, name: str, poses: NDArray[Any]) -> NDArray[np.float6
     if not np.isfinite(poses).all():
         raise DataError(f"{path}: {name} holds values that are not finite")
     rotation = poses[:, :, :3]
-    error = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0)
+    # The entries first, since products of huge ones would overflow, and differences of these would be NaN.
+    small = np.abs(rotation).max(initial=0.0) < 2
+    error = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0) if small else np.inf
     if error > 1e-2 or (np.linalg.det(rotation) < 0).any():
         raise DataError(f"{path}: {name} holds a matrix that is not a rotation")
     return poses
@@ -56,9 +62,9 @@ def check_intrinsics(path: Path, name: str, intrinsics: NDArray[Any]) -> NDArray
 
 
 def check_scale(path: Path, name: str, scale: float) -> float:
-    """Return a scale of depth values, or raise unless it is finite and above 0."""
-    if not (np.isfinite(scale) and scale > 0):
-        raise DataError(f"{path}: {name} must be above 0, got {scale}")
+    """Return a scale of depth values, or raise unless it is one that depth in any unit could have."""
+    if not 1e-6 <= scale <= 1e6:
+        raise DataError(f"{path}: {name} must lie in [1e-6, 1e6], got {scale}")
     return float(scale)
 
 
@@ -70,12 +76,12 @@ def read_frame_list(path: Path) -> list[tuple[int, int]]:
     """
     entries: list[tuple[int, int]] = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        video, slash, frame = line.strip().partition("/")
         if not line.strip():
             continue
-        if not (slash and video.isdecimal() and frame.isdecimal() and video.isascii() and frame.isascii()):
-            raise DataError(f"{path}: line {number} must look like 0049/000001, got {line!r}")
-        entries.append((int(video), int(frame)))
+        match = _LINE.fullmatch(line.strip())
+        if not match:
+            raise DataError(f"{path}: line {number} must look like 0049/000001, got {reprlib.repr(line)}")
+        entries.append((int(match[1]), int(match[2])))
     if not entries:
         raise DataError(f"{path}: lists no frame")
     return entries

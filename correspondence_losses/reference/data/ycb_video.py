@@ -124,7 +124,10 @@ class YCBVideo(FrameSource):
         if coordinates is not None:
             if coordinates.shape != image.shape:
                 raise DataError(f"{meta_path}: vertmap must have shape {image.shape}, got {coordinates.shape}")
-            coordinates = coordinates.astype(np.float32)
+            with np.errstate(over="ignore"):
+                coordinates = coordinates.astype(np.float32)
+            if not np.isfinite(coordinates).all():
+                raise DataError(f"{meta_path}: vertmap holds values that are no lengths in metres")
         return Frame(
             image=image,
             label=self.label(frame),

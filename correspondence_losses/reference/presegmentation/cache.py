@@ -1,6 +1,7 @@
 """Label maps of segments on disk, with a record of what made them."""
 
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,7 +45,7 @@ class SegmentCache:
         if not isinstance(record, dict) or not isinstance(record.get("identity"), dict):
             raise DataError(f"{path}: is not the record of a cache of segments")
         if record.get("format") != _FORMAT:
-            raise DataError(f"{path}: has format {record.get('format')!r}, this version reads {_FORMAT}")
+            raise DataError(f"{path}: has format {reprlib.repr(record.get('format'))}, this version reads {_FORMAT}")
         self.record: dict[str, Any] = record
 
     @classmethod
@@ -119,12 +120,8 @@ class SegmentCache:
         path = self.path(frame)
         if segments.ndim != 2 or segments.dtype != np.uint16 or segments.size == 0:
             raise ValueError(f"segments must be (H, W) uint16, got {segments.shape} {segments.dtype}")
-        try:
-            with atomic_path(path) as temporary:
-                Image.fromarray(segments).save(temporary, format="PNG")
-        except OSError as error:
-            # A full disk is reported without the name of a file.
-            raise OSError(error.errno, f"cannot write segments: {error.strerror or error}", str(path)) from error
+        with atomic_path(path) as temporary:
+            Image.fromarray(segments).save(temporary, format="PNG")
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str:
@@ -134,5 +131,5 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             parts += [part for part in [_difference(one, other, f"{prefix}{key}.")] if part]
         elif one != other:
-            parts.append(f"{prefix}{key} was {one!r}, is now {other!r}")
+            parts.append(f"{prefix}{key} was {reprlib.repr(one)}, is now {reprlib.repr(other)}")
     return ", ".join(parts)
