@@ -230,6 +230,47 @@ def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_p
     np.testing.assert_allclose(training(2), training(1), rtol=1e-5, atol=1e-6)
 
 
+def test_accumulated_batches_train_as_one_large_one(settings: SegmentationSettings, tmp_path: Path) -> None:
+    whole = dataclasses.replace(settings, epochs=1, batch_size=2, log_every=1)
+    parts = dataclasses.replace(whole, batch_size=1, accumulate=2, output=tmp_path / "parts")
+    rows = [read_checkpoint(s.output / "checkpoint.pt")["history"]["training"] for s in (whole, parts) if run(s)]
+    for one, other in zip(*rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_activation_checkpointing_changes_nothing_but_memory(settings: SegmentationSettings, tmp_path: Path) -> None:
+    short = dataclasses.replace(settings, epochs=1)
+    checkpointed = dataclasses.replace(short, activation_checkpointing=True, output=tmp_path / "checkpointed")
+    run(short)
+    run(checkpointed)
+    same_numbers(short, checkpointed)
+    model = checkpointed.create_model(22)
+    assert model.backbone.grad_checkpointing
+
+
+def test_a_frozen_backbone_of_another_run_stays_as_it_is(settings: SegmentationSettings, tmp_path: Path) -> None:
+    first = dataclasses.replace(settings, epochs=1)
+    run(first)
+    head = dataclasses.replace(
+        first, output=tmp_path / "head", head="linear", sam_weight=0.0, frozen_backbone=True, backbone_run=first.output
+    )
+    run(head)
+    before, after = (read_checkpoint(s.output / "checkpoint.pt")["model"] for s in (first, head))
+    for name, tensor in after.items():
+        assert torch.equal(tensor, before[name]) if name.startswith("backbone.") else name.startswith("head.")
+    other = dataclasses.replace(head, output=tmp_path / "other", backbone="resnet10t")
+    with pytest.raises(CheckpointError, match="does not hold the backbone that is wanted"):
+        run(other)
+
+
+def test_labels_may_come_from_another_data_set(settings: SegmentationSettings, data: Path, tmp_path: Path) -> None:
+    frame = random_frame(5, size=(48, 64))
+    write_original(tmp_path / "other", "data_syn/000000", frame, synthetic_meta(frame))
+    results = run(dataclasses.replace(settings, epochs=1, labelled_data=tmp_path / "other"))
+    assert results["data"]["labelled_frames"] == 1
+    assert results["data"]["root"] == str(data)
+
+
 def test_the_thesis_scale_is_the_default_of_the_settings() -> None:
     read = preset_settings("sam_fpn", scale="thesis")
     assert isinstance(read, SegmentationSettings)
