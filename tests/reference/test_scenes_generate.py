@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -170,6 +171,27 @@ def test_pairs_have_the_labels_and_poses_of_their_source(scenes, tmp_path):
     assert (new == old)[old > 0].mean() > 0.99  # clutter hid more of them
     with pytest.raises(FileNotFoundError, match=r"000009-meta\.mat"):
         render_pairs(tmp_path / "pairs", TINY, scenes, ["0000/000009"], workers=1, progress=False)
+
+
+@pytest.mark.parametrize("frame", ["../0000/000001", "/0000/000001", "0000/+00001", "0000", "0000/000001/../000001"])
+def test_pairs_are_only_written_where_frames_are(scenes, tmp_path, frame):
+    with pytest.raises(ValueError, match="frames must look like 0000/000001"):
+        render_pairs(tmp_path / "pairs", TINY, scenes, [frame], workers=1, progress=False)
+    assert not (tmp_path / "pairs").exists()
+
+
+def test_pairs_of_a_damaged_frame_name_it(scenes, tmp_path):
+    source = shutil.copytree(scenes, tmp_path / "source")
+    (source / "data/0000/000001-meta.mat").write_bytes(b"MATLAB")
+    with pytest.raises(ValueError, match=r"source/data/0000/000001-meta\.mat: cannot be read"):
+        render_pairs(tmp_path / "pairs", TINY, source, ["0000/000001"], workers=1, progress=False)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": 3}', "[" * 100_000])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "scenes.json").write_text(text)
+    with pytest.raises(ValueError, match=r"scenes\.json: "):
+        generate_scenes(tmp_path, TINY, workers=1, progress=False)
 
 
 def test_contact_sheet(scenes):

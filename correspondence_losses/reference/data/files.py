@@ -27,9 +27,10 @@ MAX_MAT_BYTES = 2**29
 """MAT files that unpack to more are refused: YCB-Video's take 4 MB, and a small file can be made to unpack to anything.
 """
 
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+"""What is decoded, whatever a file is called: Pillow knows dozens of formats, and runs Ghostscript for one of them."""
+
 _T = TypeVar("_T")
-# Pillow knows dozens of formats by their content, whatever the name says, and runs Ghostscript for one of them.
-_IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _COLOR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 
@@ -182,7 +183,7 @@ def read_text(path: Path) -> str:
 
 
 def _read_image(path: Path, decode: Callable[[Image.Image], _T]) -> _T:
-    with _reading(path, "an image"), Image.open(path, formats=_IMAGE_FORMATS) as image:
+    with _reading(path, "an image"), Image.open(path, formats=IMAGE_FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise DataError(f"{path}: claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
         return decode(image)

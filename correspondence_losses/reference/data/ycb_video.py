@@ -2,32 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from correspondence_losses.reference.data.background import BackgroundLike, as_background, composite
-from correspondence_losses.reference.data.checks import (
-    check_intrinsics,
-    check_label,
-    check_object_ids,
-    check_poses,
-    check_scale,
-    check_size,
-    read_frame_list,
-)
+from correspondence_losses.reference.data.checks import check_label, check_size, read_frame_list
 from correspondence_losses.reference.data.errors import DataError
-from correspondence_losses.reference.data.files import (
-    read_color,
-    read_gray8,
-    read_gray16,
-    read_mat,
-    read_size,
-    read_text,
-)
+from correspondence_losses.reference.data.files import read_color, read_gray8, read_gray16, read_size, read_text
 from correspondence_losses.reference.data.source import SPLITS, Frame, FrameSource
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.data.ycb_meta import read_meta
 
 _VAL_VIDEOS = range(48, 60)
 _FRAME_ID = re.compile(r"(data/[0-9]{4}|data_syn)/[0-9]{6}")
@@ -115,26 +100,17 @@ class YCBVideo(FrameSource):
         depth_path, meta_path = self._file(frame, "-depth.png"), self._file(frame, "-meta.mat")
         depth = read_gray16(depth_path)
         check_size(depth_path, depth, image.shape, color)
-        meta = read_mat(meta_path, ("cls_indexes", "poses", "intrinsic_matrix", "factor_depth"), ("vertmap",))
-        if meta["factor_depth"].size != 1:
-            raise DataError(f"{meta_path}: factor_depth must be one number, got shape {meta['factor_depth'].shape}")
-        factor = check_scale(meta_path, "factor_depth", float(meta["factor_depth"].item()))
-        object_ids = check_object_ids(meta_path, "cls_indexes", meta["cls_indexes"])
-        coordinates = meta.get("vertmap")
-        if coordinates is not None:
-            if coordinates.shape != image.shape:
-                raise DataError(f"{meta_path}: vertmap must have shape {image.shape}, got {coordinates.shape}")
-            with np.errstate(over="ignore"):
-                coordinates = coordinates.astype(np.float32)
-            if not np.isfinite(coordinates).all():
-                raise DataError(f"{meta_path}: vertmap holds values that are no lengths in metres")
+        meta = read_meta(meta_path)
+        coordinates = meta.object_coordinates
+        if coordinates is not None and coordinates.shape != image.shape:
+            raise DataError(f"{meta_path}: vertmap must have shape {image.shape}, got {coordinates.shape}")
         return Frame(
             image=image,
             label=self.label(frame),
-            depth=(depth / factor).astype(np.float32),
-            object_ids=object_ids,
-            poses=check_poses(meta_path, "poses", _poses(meta_path, meta["poses"], len(object_ids))),
-            intrinsics=check_intrinsics(meta_path, "intrinsic_matrix", meta["intrinsic_matrix"]),
+            depth=(depth / meta.depth_factor).astype(np.float32),
+            object_ids=meta.object_ids,
+            poses=meta.poses,
+            intrinsics=meta.intrinsics,
             object_coordinates=coordinates,
         )
 
@@ -163,16 +139,3 @@ def _videos(root: Path) -> list[Path]:
 
 def _stems(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix(_COLOR) for path in folder.glob("[0-9]" * 6 + _COLOR))
-
-
-def _poses(path: Path, poses: NDArray[Any], num_objects: int) -> NDArray[Any]:
-    # MATLAB drops a last axis of length 1, and writes an empty array with axes of its own choice.
-    if num_objects == 0 and poses.size == 0:
-        return np.empty((0, 3, 4))
-    if poses.ndim == 2:
-        poses = poses[..., None]
-    if poses.shape != (3, 4, num_objects):
-        raise DataError(
-            f"{path}: poses must have shape (3, 4, {num_objects}), one for each of cls_indexes, got {poses.shape}"
-        )
-    return poses.transpose(2, 0, 1)

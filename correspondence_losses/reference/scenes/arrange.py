@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from correspondence_losses.reference.data.background import IMAGE_SUFFIXES
+from correspondence_losses.reference.data.files import read_color
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.scenes.domains import Domain
 from correspondence_losses.reference.scenes.lighting import environment_files, load_environment
@@ -206,5 +207,5 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _read_image(path: Path, size: tuple[int, int]) -> Texture:
-    with Image.open(path) as image:
-        return np.array(image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    image = Image.fromarray(np.ascontiguousarray(read_color(path)[..., :3]))
+    return np.array(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from correspondence_losses.reference.data.files import read_color, read_gray8
+
 __all__ = ["contact_sheet"]
 
 _MARGIN = 4
@@ -27,6 +29,7 @@ def contact_sheet(
         (H, W, 3) ``uint8`` picture.
 
     Raises:
+        DataError: An image is missing or damaged.
         ValueError: There are no frames, or ``columns`` is below 1.
     """
     if not prefixes or columns < 1:
@@ -42,15 +45,14 @@ def contact_sheet(
 
 
 def _tile(prefix: Path, width: int, labels: bool) -> NDArray[np.uint8]:
-    with Image.open(f"{prefix}-color.png") as image:
-        height = round(image.height * width / image.width)
-        opaque = Image.new("RGBA", image.size, (124, 116, 104, 255))
-        opaque.alpha_composite(image.convert("RGBA"))
+    image = Image.fromarray(read_color(prefix.with_name(f"{prefix.name}-color.png")))
+    height = max(1, round(image.height * width / image.width))
+    opaque = Image.new("RGBA", image.size, (124, 116, 104, 255))
+    opaque.alpha_composite(image.convert("RGBA"))
     pictures = [np.asarray(opaque.convert("RGB").resize((width, height), Image.Resampling.BOX))]
     if labels:
-        with Image.open(f"{prefix}-label.png") as image:
-            label = np.asarray(image.resize((width, height), Image.Resampling.NEAREST))
-        pictures.append(_palette()[label])
+        label = Image.fromarray(read_gray8(prefix.with_name(f"{prefix.name}-label.png")))
+        pictures.append(_palette()[np.asarray(label.resize((width, height), Image.Resampling.NEAREST))])
     return np.concatenate(pictures)
 
 

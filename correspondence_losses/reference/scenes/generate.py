@@ -1,8 +1,9 @@
 """Data sets of rendered scenes in the layout of YCB-Video: reproducible, resumable, on all cores."""
 
-import json
 import multiprocessing
 import os
+import re
+import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -11,17 +12,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
-from scipy.io import loadmat
 from tqdm import tqdm
 
+from correspondence_losses.reference.data.files import read_json, read_size
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.data.ycb_meta import read_meta
 from correspondence_losses.reference.files import write_json, write_text
 from correspondence_losses.reference.scenes.arrange import SceneMaker
 from correspondence_losses.reference.scenes.domains import SYNTHETIC, TARGET
 from correspondence_losses.reference.scenes.embedded import EmbeddedRenderer
 from correspondence_losses.reference.scenes.requirements import require
-from correspondence_losses.reference.scenes.scene import Camera, Renderer, Scene, ycb_video_camera
+from correspondence_losses.reference.scenes.scene import Camera, FloatArray, Renderer, Scene, ycb_video_camera
 from correspondence_losses.reference.scenes.stillleben import StilllebenRenderer
 from correspondence_losses.reference.scenes.writer import frame_is_complete, write_frame
 
@@ -29,6 +30,7 @@ __all__ = ["SceneSettings", "generate_scenes", "render_pairs", "render_single_ob
 
 _TRAIN_VIDEOS = range(48)
 _TEST_VIDEOS = range(48, 60)
+_FRAME = re.compile(r"[0-9]{4}/[0-9]{6}")
 _NOTE = (
     "Rendered scenes. data_syn is the synthetic domain; data is a stand-in for a target domain, rendered too, with "
     "other light, tables, specimens, clutter and a simulated sensor. It is not real, and results on it are not results "
@@ -171,10 +173,13 @@ def render_pairs(
 
     Raises:
         FileNotFoundError: A frame has no ``-meta.mat`` or ``-label.png``.
-        ValueError: ``root`` holds a data set of other settings, or ``workers`` is below 1.
+        ValueError: One of these is damaged, ``frames`` holds something else than names of frames, ``root`` holds a
+            data set of other settings, or ``workers`` is below 1.
         ModuleNotFoundError: A package of the ``scenes`` extra, or Stillleben, is not installed.
     """
     for frame in frames:
+        if not _FRAME.fullmatch(frame):
+            raise ValueError(f"frames must look like 0000/000001, got {reprlib.repr(frame)}")
         for part in ("meta.mat", "label.png"):
             if not (path := source / "data" / f"{frame}-{part}").is_file():
                 raise FileNotFoundError(f"{path}: is needed to render the counterpart of {frame}")
@@ -322,10 +327,15 @@ def _check_same_settings(root: Path, settings: SceneSettings, record: dict[str, 
     path = root / "scenes.json"
     wanted = record | {name: str(v) if isinstance(v, Path) else v for name, v in asdict(settings).items()}
     if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        stored = read_json(path)
+        found = stored.get("settings") if isinstance(stored, dict) else None
+        if not isinstance(found, dict):
+            raise ValueError(f"{path}: is not the record of a data set of scenes")
         different = [name for name in wanted | found if wanted.get(name) != found.get(name)]
         if different:
-            changes = ", ".join(f"{name} {found.get(name)!r}, not {wanted.get(name)!r}" for name in different)
+            changes = ", ".join(
+                f"{name} {reprlib.repr(found.get(name))}, not {wanted.get(name)!r}" for name in different
+            )
             raise ValueError(f"{root} holds scenes of other settings ({changes}): choose another folder, or empty it")
         return
     if root.is_dir() and any(root.iterdir()):
@@ -354,12 +364,9 @@ def _numbers(frame: str) -> tuple[int, ...]:
     return tuple(int(part) for part in frame.split("/"))
 
 
-def _read_poses(job: _Job) -> tuple[list[int], np.ndarray[Any, np.dtype[np.float64]], Camera]:
+def _read_poses(job: _Job) -> tuple[list[int], FloatArray, Camera]:
     if job.source is None:
         raise ValueError(f"{job.name}: a paired frame needs a source")
-    meta = loadmat(job.source.with_name(f"{job.source.name}-meta.mat"))
-    classes = [int(index) for index in meta["cls_indexes"].ravel()]
-    poses = np.moveaxis(meta["poses"].reshape(3, 4, -1), -1, 0).astype(np.float64)
-    with Image.open(job.source.with_name(f"{job.source.name}-label.png")) as image:
-        size = image.size
-    return classes, poses, Camera(*size, meta["intrinsic_matrix"].astype(np.float64))
+    meta = read_meta(job.source.with_name(f"{job.source.name}-meta.mat"))
+    height, width = read_size(job.source.with_name(f"{job.source.name}-label.png"))
+    return meta.object_ids.tolist(), meta.poses, Camera(width, height, meta.intrinsics)

@@ -59,14 +59,23 @@ def environment_files(folder: Path) -> list[Path]:
 
 
 def load_environment(path: Path, max_height: int = 256) -> Environment:
-    """Read an image of radiance (EXR, HDR or PFM), reduced to ``max_height`` rows at most, its mean made 1."""
+    """Read an image of radiance (EXR, HDR or PFM), reduced to ``max_height`` rows at most, its mean made 1.
+
+    Raises:
+        ValueError: The file is missing or damaged, or holds values that are no radiance.
+    """
     mitsuba = require("mitsuba")
     if mitsuba.variant() is None:
         mitsuba.set_variant("scalar_rgb")
-    bitmap = mitsuba.Bitmap(str(path)).convert(mitsuba.Bitmap.PixelFormat.RGB, mitsuba.Struct.Type.Float32, False)
+    try:
+        bitmap = mitsuba.Bitmap(str(path)).convert(mitsuba.Bitmap.PixelFormat.RGB, mitsuba.Struct.Type.Float32, False)
+    except Exception as error:  # Mitsuba reports damage as a bare RuntimeError, OpenEXR with others
+        raise ValueError(f"{path}: cannot be read as an image of radiance ({error})") from error
     light = np.array(bitmap, dtype=np.float32)
     factor = -(-light.shape[0] // max_height)
     rows, columns = (extent // factor for extent in light.shape[:2])
+    if columns == 0 or not np.isfinite(light).all():
+        raise ValueError(f"{path}: needs finite radiance, {max_height} times as high as it is wide at most")
     light = light[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
     scaled: Environment = light / max(float(light.mean()), 1e-6)
     return scaled

@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from correspondence_losses.reference.data.files import IMAGE_FORMATS
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.scenes.objects import procedural_object
 from correspondence_losses.reference.scenes.requirements import require
@@ -16,6 +18,7 @@ from correspondence_losses.reference.scenes.textures import weathered
 __all__ = ["MeshLibrary", "load_mesh"]
 
 _TEXTURE_SIZE = 1024
+_LARGEST = 1000.0
 
 
 class MeshLibrary:
@@ -62,25 +65,40 @@ def load_mesh(path: Path) -> Mesh:
         path: The mesh file.
 
     Raises:
-        ValueError: The file holds no triangles, or no texture.
+        ValueError: The file is missing or damaged, or holds no triangles or no texture.
     """
     trimesh = require("trimesh")
-    loaded = trimesh.load(path, process=False, force="mesh")
-    image = getattr(getattr(loaded.visual, "material", None), "image", None)
-    if len(loaded.faces) == 0 or loaded.visual.uv is None or image is None:
-        raise ValueError(f"{path}: needs triangles, texture coordinates and a texture image")
-    scale = min(1.0, _TEXTURE_SIZE / max(image.size))
-    small = image.convert("RGB").resize(
-        (round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR, reducing_gap=2.0
-    )
-    vertices = np.asarray(loaded.vertices, dtype=np.float64)
-    faces = np.asarray(loaded.faces, dtype=np.int64)
+    try:
+        loaded = trimesh.load(path, process=False, force="mesh")
+        vertices = np.asarray(loaded.vertices, dtype=np.float64)
+        faces = np.asarray(loaded.faces, dtype=np.int64)
+        uv = np.asarray(loaded.visual.uv, dtype=np.float64)
+        texture = _texture(loaded.visual.material.image)
+    except Exception as error:  # trimesh reports damage with whatever exception it happens to provoke
+        raise ValueError(
+            f"{path}: cannot be read as a mesh with texture coordinates and a texture image "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if len(faces) == 0 or faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError(f"{path}: needs triangles of its {len(vertices)} vertices")
+    if not (np.abs(vertices) < _LARGEST).all():
+        raise ValueError(f"{path}: needs finite vertices in metres")
+    if uv.shape != (len(vertices), 2) or not np.isfinite(uv).all():
+        raise ValueError(f"{path}: needs finite texture coordinates for each vertex")
     return Mesh(
         name=path.parent.name,
         vertices=vertices,
         faces=faces,
         normals=vertex_normals(vertices, faces, weld=True),
-        uv=np.asarray(loaded.visual.uv, dtype=np.float64),
-        texture=np.array(small),
+        uv=uv,
+        texture=texture,
         source=path,
     )
+
+
+def _texture(image: Image.Image) -> NDArray[np.uint8]:
+    if image.format not in IMAGE_FORMATS:
+        raise ValueError(f"the texture must be one of {', '.join(IMAGE_FORMATS)}, got {image.format}")
+    scale = min(1.0, _TEXTURE_SIZE / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return np.array(image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
