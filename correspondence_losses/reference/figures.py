@@ -16,6 +16,7 @@ __all__ = [
     "PALETTE",
     "colorize",
     "colorize_segments",
+    "plot_comparison",
     "plot_curves",
     "plot_images",
     "plot_predictions",
@@ -83,6 +84,36 @@ def plot_curves(path: Path, training: Sequence[Mapping[str, float]], evaluation:
     _curves(losses, training, "Training terms", log=True)
     _curves(scores, evaluation, "Evaluation", log=False)
     scores.set_ylim(0, 1)
+    _save(figure, path)
+
+
+def plot_comparison(
+    path: Path, runs: Mapping[str, Sequence[Mapping[str, float]]], title: str, metric: str = "mean_iou"
+) -> None:
+    """Save one curve for each of several runs in one plot (fig. 4.10).
+
+    Args:
+        path: The image file to write.
+        runs: The evaluations of each run, as ``results.json`` has them, by the name that the legend shows.
+        title: Written above.
+        metric: Which score of the evaluations is drawn.
+
+    Raises:
+        ValueError: There is no run, or one has no such score.
+    """
+    if not runs:
+        raise ValueError("runs must hold at least one run, got none")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, evaluations in runs.items():
+        if not evaluations or metric not in evaluations[0]:
+            raise ValueError(f"runs must have evaluations with {metric!r}, {name!r} has none")
+        scores = [row[metric] for row in evaluations]
+        axes.plot([row["epoch"] for row in evaluations], scores, marker="." if len(scores) < 30 else "", label=name)
+    axes.set(title=title, xlabel="epoch", ylabel=metric)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
     _save(figure, path)
 
 
