@@ -35,6 +35,7 @@ __all__ = ["launch", "run"]
 # Where and how a run is computed, which may change when it is continued, unlike what is computed.
 _PLACE = {"scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every"}
 _FIGURE_ROWS = 4
+_SETTINGS_FILE = "settings.json"
 
 
 def run(settings: RunSettings, *, fabric: Fabric | None = None) -> dict[str, Any]:
@@ -58,8 +59,13 @@ def run(settings: RunSettings, *, fabric: Fabric | None = None) -> dict[str, Any
         Interrupted: The run was asked to stop, and can be continued.
     """
     fabric = fabric or launch(settings)
+    stages = settings.stages()
+    if fabric.global_rank == 0:  # before any of them: a stage's folder may hold that of an earlier one
+        for stage in stages:
+            if stage.overwrite and (stage.output / _SETTINGS_FILE).exists():  # only ever remove what a run has made
+                shutil.rmtree(stage.output)
     results: dict[str, Any] = {}
-    for stage in settings.stages():
+    for stage in stages:
         results = _Run(fabric, stage).run()
     return results
 
@@ -199,11 +205,9 @@ class _Run:
         self.task.draw(self.model, folder, write=self.is_first)
 
     def _prepare_folder(self) -> None:
-        path = self.settings.output / "settings.json"
+        path = self.settings.output / _SETTINGS_FILE
         content = {"family": _family(self.settings), **plain(self.settings)}
         if self.is_first:
-            if self.settings.overwrite and path.exists():  # only ever remove what a run has made
-                shutil.rmtree(self.settings.output)
             if path.exists():
                 _check_same_settings(path, content)
             write_json(path, content)
