@@ -19,6 +19,7 @@ __all__ = [
     "plot_comparison",
     "plot_curves",
     "plot_images",
+    "plot_matches",
     "plot_predictions",
     "projection_image",
 ]
@@ -31,6 +32,7 @@ PALETTE: NDArray[np.uint8] = np.concatenate([
 """(22, 3) colours of YCB-Video's classes, the background black."""
 
 Panel = tuple[str, NDArray[np.uint8]]
+MatchPanel = tuple[str, NDArray[np.uint8], NDArray[np.floating], NDArray[np.floating]]
 
 
 def colorize(label: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -61,6 +63,29 @@ def projection_image(projection: NDArray[np.floating]) -> NDArray[np.uint8]:
 def plot_images(path: Path, rows: Sequence[Sequence[Panel]], title: str) -> None:
     """Save a grid of titled images."""
     figure = _grid(rows, title)
+    _save(figure, path)
+
+
+def plot_matches(path: Path, rows: Sequence[Sequence[MatchPanel]], title: str) -> None:
+    """Save images with pairs of matched points, each pair in a colour of its own (fig. 4.9).
+
+    Args:
+        path: The image file to write.
+        rows: For each row its panels: title, image, and the two ends (k, 2) of each match, as (x, y) in pixels.
+        title: Written above.
+    """
+    figure = _grid([[(name, image) for name, image, *_ in row] for row in rows], title)
+    columns = max(len(row) for row in rows)
+    for index, axes in enumerate(figure.axes):
+        row = rows[index // columns]
+        if index % columns < len(row):
+            _, image, one, other = row[index % columns]
+            # Positions count from the corner of the first pixel, as those of a ViewGrid do.
+            height, width = image.shape[:2]
+            axes.images[0].set_extent((0, width, height, 0))
+            axes.set(xlim=(0, width), ylim=(height, 0))
+            for k, ends in enumerate(np.stack([one, other], axis=1)):
+                axes.plot(*ends.T, "-o", color=colormaps["tab10"](k % 10), linewidth=1.2, markersize=5)
     _save(figure, path)
 
 
@@ -123,13 +148,19 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], title: str, *, log:
         axes.text(0.5, 0.5, "nothing logged", ha="center", transform=axes.transAxes)
         return
     steps = [row["step"] for row in rows]
-    for name in rows[-1]:
-        if name not in ("step", "epoch") and not name.startswith("iou/"):
-            axes.plot(steps, [row[name] for row in rows], marker="." if len(rows) < 30 else "", label=name)
+    names = [name for name in rows[-1] if name not in ("step", "epoch") and not name.startswith("iou/")]
+    many = len(names) > 8
+    if many:
+        axes.set_prop_cycle(color=colormaps["tab20"].colors)  # type: ignore[attr-defined]
+    for name in names:
+        axes.plot(steps, [row[name] for row in rows], marker="." if len(rows) < 30 else "", label=name)
     if log:
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    axes.legend()
+    if many:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="x-small")
+    else:
+        axes.legend()
 
 
 def _grid(rows: Sequence[Sequence[Panel]], title: str) -> Figure:
