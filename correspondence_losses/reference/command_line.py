@@ -1,22 +1,31 @@
 """Settings from a scale, a preset, a YAML file and the command line, in this order."""
 
 import argparse
+import dataclasses
+import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from correspondence_losses.reference.checkpoint import CheckpointError
 from correspondence_losses.reference.data.files import read_json
 from correspondence_losses.reference.families import FAMILIES
+from correspondence_losses.reference.presegmentation import Segmenter
 from correspondence_losses.reference.presets import Preset, load_presets, load_scale, scale_names
 from correspondence_losses.reference.settings import RunSettings
 
 __all__ = ["list_presets", "load_settings", "preset_settings", "settings_from_command_line"]
 
 _OWN = ("config", "preset", "scale", "list", "dry_run")
+_USAGE = "%(prog)s [--preset NAME] [--scale NAME] [--config FILE] [--SETTING VALUE ...] [--list | --dry_run | --help]"
+
+
+class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, which may hold commands."""
 
 
 def settings_from_command_line(
@@ -26,6 +35,7 @@ def settings_from_command_line(
     description: str | None,
     scale: str = "laptop",
     args: Sequence[str] | None = None,
+    prog: str | None = None,
 ) -> RunSettings:
     """Read settings from the command line.
 
@@ -39,36 +49,40 @@ def settings_from_command_line(
         description: First lines of the help.
         scale: Default of ``--scale``.
         args: Arguments. Default: the command line's.
+        prog: What the help calls the program. Default: the script.
     """
     wanted = None if tables is None else set(tables)
     presets = {name: row for name, row in load_presets().items() if wanted is None or row.table in wanted}
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(prog=prog, usage=_USAGE, add_help=False, allow_abbrev=False)
     _add_own_arguments(first, presets, preset, scale)
     chosen, rest = first.parse_known_args(args)
     if chosen.list:
         sys.stdout.write(list_presets(presets.values()))
         first.exit()
     row = presets[chosen.preset]
-    parser = _parser(row.family, description)
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings")
+    parser = _parser(row.family, prog=prog, usage=_USAGE, description=description)
+    _set_defaults(parser, row, chosen.scale)
     _add_own_arguments(parser, presets, row.name, chosen.scale)
-    parser.set_defaults(load_scale(chosen.scale, row.family))
-    parser.set_defaults(row.settings)
     parsed = parser.parse_args(rest)
+    if (parsed.preset, parsed.scale, parsed.list, parsed.dry_run) != (row.name, chosen.scale, False, False):
+        parser.error("preset, scale, list and dry_run are no settings: a --config file must not hold them")
     if chosen.dry_run:
         sys.stdout.write(f"# {row.name}: {row.row} (table {row.table}, family {row.family}), at scale {chosen.scale}\n")
-        sys.stdout.write(str(parser.dump(_without_own(parsed), skip_validation=True)))
+        sys.stdout.write(str(parser.dump(_without_own(parsed), skip_validation=True, skip_unset=False)))
         first.exit()
     return _instantiate(parser, parsed, row.family)
 
 
-def preset_settings(name: str, *, scale: str = "laptop", changes: Mapping[str, Any] | None = None) -> RunSettings:
+def preset_settings(
+    name: str, *, scale: str = "laptop", changes: Mapping[str, Any] | None = None, args: Sequence[str] = ()
+) -> RunSettings:
     """Return the settings of a preset at a scale.
 
     Args:
         name: Of the preset.
         scale: Of the job.
         changes: Further settings by name, nested ones as mappings, in the form that YAML has.
+        args: Further settings as arguments of the command line, which come after ``changes``.
 
     Raises:
         ValueError: There is no such preset or scale, or a setting does not fit.
@@ -79,10 +93,11 @@ def preset_settings(name: str, *, scale: str = "laptop", changes: Mapping[str, A
     if scale not in scale_names():
         raise ValueError(f"scale must be one of {', '.join(scale_names())}, got {scale!r}")
     family = presets[name].family
-    parser = _parser(family, None)
-    parser.set_defaults(load_scale(scale, family))
-    parser.set_defaults(presets[name].settings)
-    return _instantiate(parser, parser.parse_object(dict(changes or {})), family)
+    parser = _parser(family, exit_on_error=False)
+    _set_defaults(parser, presets[name], scale)
+    with _as_value_errors():
+        # JSON is YAML, and an argument may hold the text of a file.
+        return _instantiate(parser, parser.parse_args(["--config", json.dumps(dict(changes or {})), *args]), family)
 
 
 def load_settings(run: Path) -> RunSettings:
@@ -99,9 +114,10 @@ def load_settings(run: Path) -> RunSettings:
     if family not in FAMILIES:
         raise CheckpointError(f"{path}: family must be one of {', '.join(FAMILIES)}, got {family!r}")
     content.pop("segmenter", None)
-    parser = _parser(family, None)
+    parser = _parser(family, exit_on_error=False)
     try:
-        return _instantiate(parser, parser.parse_object(content), family)
+        with _as_value_errors():
+            return _instantiate(parser, parser.parse_object(content), family)
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: does not hold settings of {family}: {error}") from error
 
@@ -117,14 +133,26 @@ def list_presets(presets: Iterable[Preset]) -> str:
     return "".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}\n" for a, b, c, d in rows)
 
 
-def _parser(family: str, description: str | None) -> ArgumentParser:
-    parser = ArgumentParser(description=description, exit_on_error=description is not None)
+def _parser(family: str, **options: Any) -> ArgumentParser:
+    parser = ArgumentParser(allow_abbrev=False, formatter_class=_HelpFormatter, **options)
     parser.add_class_arguments(FAMILIES[family], None)
+    for field in dataclasses.fields(FAMILIES[family]):
+        default: Any = field.default_factory
+        if isinstance(default, type) and issubclass(default, Segmenter):  # by name, so that it can be written down
+            parser.set_defaults({field.name: {"class_path": f"{default.__module__}.{default.__qualname__}"}})
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings")
     return parser
 
 
+def _set_defaults(parser: ArgumentParser, row: Preset, scale: str) -> None:
+    parser.set_defaults(load_scale(scale, row.family))
+    parser.set_defaults(row.settings)
+
+
 def _add_own_arguments(parser: argparse.ArgumentParser, presets: Mapping[str, Preset], preset: str, scale: str) -> None:
-    parser.add_argument("--preset", choices=list(presets), default=preset, help="row of a table")
+    parser.add_argument(
+        "--preset", choices=list(presets), default=preset, metavar="NAME", help="row of a table (--list names them)"
+    )
     parser.add_argument("--scale", choices=scale_names(), default=scale, help="size of the job")
     parser.add_argument("--list", action="store_true", help="print the presets, and end")
     parser.add_argument("--dry_run", action="store_true", help="print the settings, and end")
@@ -139,3 +167,11 @@ def _without_own(parsed: Namespace) -> Namespace:
     for name in _OWN:
         clone.pop(name, None)
     return clone
+
+
+@contextmanager
+def _as_value_errors() -> Iterator[None]:
+    try:
+        yield
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error

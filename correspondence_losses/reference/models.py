@@ -12,7 +12,11 @@ from torch.nn import functional as F
 from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
 from correspondence_losses.reference.checkpoint import CheckpointError, read_checkpoint
 
-__all__ = ["SegmentationModel", "create_backbone", "load_backbone"]
+__all__ = ["SegmentationModel", "WeightsError", "create_backbone", "load_backbone"]
+
+
+class WeightsError(RuntimeError):
+    """The pretrained weights of a backbone cannot be had."""
 
 
 def create_backbone(
@@ -28,7 +32,7 @@ def create_backbone(
 
     Raises:
         ValueError: timm has no such backbone, or it has no feature maps.
-        RuntimeError: The weights could not be had.
+        WeightsError: The weights could not be had.
     """
     if name.split(".")[0] not in timm.list_models():
         similar = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:8]
@@ -43,7 +47,7 @@ def create_backbone(
     except Exception as error:  # timm, its hub client and safetensors each raise errors of their own
         if not pretrained:
             raise ValueError(f"backbone {name!r} has no feature maps: {error}") from error
-        raise RuntimeError(
+        raise WeightsError(
             f"the pretrained weights of {name!r} could not be had ({type(error).__name__}: {error}). Download them "
             "elsewhere and give the file as --backbone_weights; or train from random weights with --pretrained false"
         ) from error
