@@ -11,13 +11,12 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import FSDPStrategy
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from correspondence_losses.reference.checkpoint import CheckpointError
 from correspondence_losses.reference.data.files import read_json
-from correspondence_losses.reference.evaluation import SegmentationScores, score
+from correspondence_losses.reference.evaluation import SegmentationScores, predict_classes, score
 from correspondence_losses.reference.families import FAMILIES
 from correspondence_losses.reference.figures import Panel, colorize, plot_curves, plot_predictions
 from correspondence_losses.reference.files import write_json
@@ -96,6 +95,8 @@ class _Run:
         self.frames = self.data.evaluated if self.task.evaluates else []
         seed_step(settings.seed, -1 % 2**32, 0)  # the same initial weights on every process
         model = settings.create_model(len(self.data.source.class_names))
+        if settings.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Set up one after the other, since a model that is sharded has other parameters afterwards.
         self.model: Any = fabric.setup_module(_with_joint_statistics(fabric, model))
         for method in self.task.methods:
@@ -175,13 +176,11 @@ class _Run:
             lambda frames: tqdm(frames, desc="evaluating", leave=False, disable=not self.is_first),
         )
 
-    @torch.no_grad()
     def _predict(self, frame: str) -> Tensor:
         """Return the classes (H, W) of a frame at its label's own size."""
         source = self.data.source
-        logits = self.model.predict(self.data.inputs(source, frame))
-        size = source.label(frame).shape
-        return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)[0].argmax(0)
+        height, width = source.label(frame).shape
+        return predict_classes(self.model, self.data.inputs(source, frame), (height, width))
 
     @torch.no_grad()
     def _draw(self, history: History) -> None:
@@ -216,15 +215,17 @@ class _Run:
     def _results(self, history: History) -> dict[str, Any]:
         settings = self.settings
         averaged = [row for row in history.evaluation if row["epoch"] > settings.epochs - settings.average_epochs]
-        scores = {
-            "mean_iou": float(np.mean([row["mean_iou"] for row in averaged])),
-            "averaged_evaluations": len(averaged),
-            "final": history.evaluation[-1],
-            "evaluations": history.evaluation,
-        }
+        scores: dict[str, Any] = {}
+        if averaged:
+            scores = {
+                "mean_iou": float(np.mean([row["mean_iou"] for row in averaged])),
+                "averaged_evaluations": len(averaged),
+                "final": history.evaluation[-1],
+                "evaluations": history.evaluation,
+            }
         return {
             "family": _family(settings),
-            **(scores if averaged else {}),
+            **scores,
             "data": {
                 "root": str(self.data.source.root),
                 "layout": self.data.source.layout,
