@@ -14,6 +14,8 @@ from correspondence_losses.reference.checkpoint import CheckpointError, read_che
 
 __all__ = ["SegmentationModel", "WeightsError", "create_backbone", "load_backbone"]
 
+_LAST_STAGES = (-4, -3, -2, -1)
+
 
 class WeightsError(RuntimeError):
     """The pretrained weights of a backbone cannot be had."""
@@ -22,7 +24,9 @@ class WeightsError(RuntimeError):
 def create_backbone(
     name: str, *, pretrained: bool, weights: Path | None = None, activation_checkpointing: bool = False
 ) -> tuple[nn.Module, list[int]]:
-    """Create a timm backbone that returns the maps of all its stages, finest first, and say their channels.
+    """Create a timm backbone that returns the maps of its last four stages, finest first, and say their channels.
+
+    These are at 1/4, 1/8, 1/16 and 1/32 of the image (fig. 4.1); what some backbones have at 1/2 is left out.
 
     Args:
         name: A model of timm that supports ``features_only``, such as ``"convnext_xlarge"``.
@@ -42,7 +46,11 @@ def create_backbone(
     overlay = None if weights is None else {"file": str(weights)}
     try:
         backbone: Any = timm.create_model(
-            name, features_only=True, pretrained=pretrained, pretrained_cfg_overlay=overlay
+            name,
+            features_only=True,
+            out_indices=_LAST_STAGES,
+            pretrained=pretrained,
+            pretrained_cfg_overlay=overlay,
         )
     except Exception as error:  # timm, its hub client and safetensors each raise errors of their own
         if not pretrained:

@@ -96,7 +96,7 @@ class _Run:
         seed_step(settings.seed, -1 % 2**32, 0)  # the same initial weights on every process
         model = settings.create_model(len(self.data.source.class_names))
         if settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         # Set up one after the other, since a model that is sharded has other parameters afterwards.
         self.model: Any = fabric.setup_module(_with_joint_statistics(fabric, model))
         for method in self.task.methods:

@@ -55,6 +55,7 @@ class RunSettings(ABC):
         backbone: A model of timm.
         pretrained: Start from the weights that timm has for the backbone.
         backbone_weights: A file to load those from, where they cannot be downloaded.
+        channels_last: Keep feature maps with their channels innermost, which most convolutions are faster with.
         activation_checkpointing: Compute the backbone's activations again in the backward pass, to save memory.
         epochs: Number of epochs.
         steps_per_epoch: Steps of an epoch.
@@ -96,6 +97,7 @@ class RunSettings(ABC):
     backbone: str = "convnext_xlarge.fb_in22k_ft_in1k"
     pretrained: bool = True
     backbone_weights: Path | None = None
+    channels_last: bool = False
     activation_checkpointing: bool = False
     epochs: int = 100
     steps_per_epoch: int = 1500
@@ -141,6 +143,11 @@ class RunSettings(ABC):
     def stages(self) -> "Sequence[RunSettings]":
         """Return the runs that this is done in, one after another; the last one's result is the result."""
         return [self]
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model predicts classes, and can be scored."""
+        return True
 
     @abstractmethod
     def create_model(self, num_classes: int) -> nn.Module:
