@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-__all__ = ["SegmentationScores", "score"]
+__all__ = ["SegmentationScores", "predict_classes", "score"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,13 @@ class SegmentationScores:
             "pixel_accuracy": (self.confusion.diagonal().sum() / self.confusion.sum()).item(),
             **{f"iou/{self.class_names[i]}": iou[i].item() for i in present.nonzero().flatten().tolist()},
         }
+
+
+@torch.no_grad()
+def predict_classes(model: Any, images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the classes (*size) that a model predicts for one image (1, 3, H, W), which may be of another size."""
+    logits = model.predict(images)
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)[0].argmax(0)
 
 
 @torch.no_grad()

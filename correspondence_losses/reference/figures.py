@@ -1,6 +1,6 @@
 """Pictures of a run: what it predicts, what it was given, what it pooled, how it went."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "plot_comparison",
     "plot_curves",
     "plot_images",
+    "plot_legend",
     "plot_matches",
     "plot_predictions",
     "projection_image",
@@ -66,6 +67,13 @@ def plot_images(path: Path, rows: Sequence[Sequence[Panel]], title: str) -> None
     _save(figure, path)
 
 
+def plot_legend(path: Path, class_names: Sequence[str]) -> None:
+    """Save the colours of all classes with their names."""
+    figure = Figure(figsize=(2.6, 0.22 * len(class_names) + 0.2))
+    figure.legend(handles=_patches(class_names, range(len(class_names))), loc="center", fontsize="small", frameon=False)
+    _save(figure, path)
+
+
 def plot_matches(path: Path, rows: Sequence[Sequence[MatchPanel]], title: str) -> None:
     """Save images with pairs of matched points, each pair in a colour of its own (fig. 4.9).
 
@@ -94,11 +102,10 @@ def plot_predictions(
 ) -> None:
     """Save a grid of titled images with a legend of the classes ``shown``."""
     figure = _grid(rows, title)
-    handles = [
-        Patch(facecolor=tuple(PALETTE[index] / 255), edgecolor="gray", label=class_names[index]) for index in shown
-    ]
     columns = max(2 * max(len(row) for row in rows) - 2, 1)  # a name is about half a panel wide
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize="small", frameon=False)
+    figure.legend(
+        handles=_patches(class_names, shown), loc="outside lower center", ncols=columns, fontsize="small", frameon=False
+    )
     _save(figure, path)
 
 
@@ -161,6 +168,10 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], title: str, *, log:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="x-small")
     else:
         axes.legend()
+
+
+def _patches(class_names: Sequence[str], shown: Iterable[int]) -> list[Patch]:
+    return [Patch(facecolor=tuple(PALETTE[i] / 255), edgecolor="gray", label=class_names[i]) for i in shown]
 
 
 def _grid(rows: Sequence[Sequence[Panel]], title: str) -> Figure:

@@ -1,23 +1,21 @@
 """``presets``: list the rows of all tables."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 
 from correspondence_losses.reference.command_line import list_presets
-from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.presets import load_presets
-
-
-def presets(tables: list[str] | None = None) -> None:
-    """List the rows of tables: the preset that runs each, and the thesis's mean IoU in percent.
-
-    Args:
-        tables: Which tables. Default: all.
-    """
-    rows = load_presets().values()
-    sys.stdout.write(list_presets(row for row in rows if tables is None or row.table in tables))
+from correspondence_losses.reference.presets import load_tables
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    call(presets, "presets", arguments)
+    parser = argparse.ArgumentParser(
+        prog="correspondence-losses presets",
+        description="List the rows of tables: the preset that runs each, and the thesis's mean IoU in percent.",
+        allow_abbrev=False,
+    )
+    tables = load_tables()
+    parser.add_argument("--tables", nargs="+", choices=tables, default=list(tables), metavar="TABLE")
+    chosen = parser.parse_args(arguments)
+    sys.stdout.write(list_presets(row for table in chosen.tables for row in tables[table]))

@@ -5,14 +5,14 @@ settings for all families (``all``) and for each. What neither names is as in th
 the thesis's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["Preset", "load_presets", "load_scale", "scale_names"]
+__all__ = ["Preset", "load_presets", "load_scale", "load_tables", "scale_names"]
 
 _FOLDER = Path(__file__).parent
 
@@ -48,6 +48,24 @@ def load_presets() -> dict[str, Preset]:
         for path in sorted(_FOLDER.glob("table_*/*.yaml"))
     ]
     return {preset.name: preset for preset in presets}
+
+
+@cache
+def load_tables() -> dict[str, list[Preset]]:
+    """Return the rows of each table by its name.
+
+    Those of a comparison (``table_4_5.yaml``) are rows of other tables, under words of their own.
+    """
+    presets = load_presets()
+    tables: dict[str, list[Preset]] = {}
+    for preset in presets.values():
+        tables.setdefault(preset.table, []).append(preset)
+    for path in sorted(_FOLDER.glob("table_*.yaml")):
+        comparison = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tables[comparison["table"]] = [
+            replace(presets[name], table=comparison["table"], row=row) for name, row in comparison["rows"].items()
+        ]
+    return dict(sorted(tables.items()))
 
 
 def scale_names() -> list[str]:
