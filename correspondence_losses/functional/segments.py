@@ -1,5 +1,6 @@
 """Statistics of dense features over image segments, and the two criteria on them (thesis, eq. 4.2 to 4.5)."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +21,15 @@ from correspondence_losses._precision import matmul
 
 __all__ = ["SegmentStatistics", "segment_invariance_loss", "segment_separation_loss", "segment_statistics"]
 
-# Pixels are visited in blocks, so that what is computed of a block is used while it is still in the cache and no
-# intermediate of the features' size is ever held.
-_BLOCK_ELEMENTS = 2**19
+# On a CPU, pixels are visited in blocks, so that what is computed of a block is used while it is still in the cache and
+# no intermediate of the features' size is ever held. A block has some pixels for each segment: what is done once a
+# segment weighs little then.
+_BLOCK_ELEMENTS = 2**18
+_BLOCK_PIXELS_PER_SEGMENT = 32
+# From so many channels on, the vectors of the pixels are added as rows; of fewer, each channel by itself.
+_ROW_CHANNELS = 16
+# Neighbouring pixels, mostly of one segment, are added to so many sums in turn, a power of 2: none waits for the last.
+_INTERLEAVED_SUMS = 8
 
 
 class SegmentStatistics(NamedTuple):
@@ -48,9 +55,10 @@ def segment_statistics(
         \mu_{S_i} = \frac{1}{n_{S_i}} \sum_{p \in S_i} z_p, \qquad
         v_{S_i} = \sum_{p \in S_i} (z_p - \mu_{S_i})^2 .
 
-    All images and segments are reduced together, in two passes over the features (mean, then deviation from it, so
-    that nothing cancels), accumulated in float64 on a CPU and in float32 on an accelerator. The backward is in closed
-    form and keeps nothing of the features' size but the features themselves.
+    Deviations are summed from a mean that is already known, so that nothing cancels: on an accelerator, from that of
+    the segment, in float32; on a CPU, from that of its pixels in a block of the image, in float64, and blocks are then
+    merged, so that the features are read once. The backward is in closed form and keeps nothing of the features' size
+    but the features themselves.
 
     Args:
         features: (..., d, H, W), floating point.
@@ -245,18 +253,16 @@ class _SegmentStatistics(torch.autograd.Function):
         slopes = 2 * grad_squares
         offsets = grad_means / counts.clamp(min=1).unsqueeze(1) - slopes * means
 
-        def gradient(block: slice) -> Tensor:
-            members = membership[..., block]
-            values = features[..., block].to(means.dtype)
-            return torch.addcmul(_of_segment(offsets, members), _of_segment(slopes, members), values)
-
-        blocks = _blocks(features)
-        if len(blocks) == 1:
-            return gradient(blocks[0]).to(features.dtype), None, None
-        grad_features = torch.empty_like(features)
-        for block in blocks:
-            grad_features[..., block] = gradient(block)
-        return grad_features, None, None
+        if _in_one_piece(features) or torch.is_grad_enabled():
+            values = features.to(means.dtype)
+            gradient = torch.addcmul(_of_segment(offsets, membership), _of_segment(slopes, membership), values)
+            return gradient.to(features.dtype), None, None
+        gradient = torch.empty_like(features)
+        for images, pixels in _blocks(features, means.shape[-1]):
+            members = membership[images, ..., pixels]
+            offset, slope = _of_segment(offsets[images], members), _of_segment(slopes[images], members)
+            torch.addcmul(offset, slope, features[images, :, pixels], out=gradient[images, :, pixels])
+        return gradient, None, None
 
     @staticmethod
     def vmap(
@@ -271,25 +277,100 @@ class _SegmentStatistics(torch.autograd.Function):
 
 
 def _label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
-    b, d, _ = features.shape
     dtype = torch.promote_types(features.dtype, torch.float32)
+    if _in_one_piece(features):
+        counts, means, squares = _dense_statistics(features.to(dtype), labels, num_segments)
+        return counts.squeeze(1), means, squares
+    b, d, _ = features.shape
     # A running sum over all pixels of a segment loses digits in float32, and does so with a bias where the features
     # are constant, which is where the loss drives them.
-    accumulator = torch.float64 if features.device.type == "cpu" else dtype
-    sums = features.new_zeros(b, d, num_segments + 1, dtype=accumulator)
-    squares = torch.zeros_like(sums)
-    counts = torch.zeros_like(sums[:, :1])
-    blocks = _blocks(features)
-    for block in blocks:
-        values = features[..., block].to(accumulator)
-        _add_to_segments(sums, values, labels[:, block])
-        _add_to_segments(counts, torch.ones_like(values[:, :1]), labels[:, block])
-    means = (sums / counts.clamp(min=1)).to(dtype)
-    for block in blocks:
-        residuals = features[..., block].to(dtype) - _gather(means, labels[:, block])
-        _add_to_segments(squares, residuals.square().to(accumulator), labels[:, block])
-    counts, means, squares = (table[..., :num_segments].to(dtype) for table in (counts, means, squares))
-    return counts.squeeze(1), means.contiguous(), squares
+    counts = features.new_zeros(b, 1, num_segments, dtype=torch.float64)
+    means = features.new_zeros(b, d, num_segments, dtype=torch.float64)
+    squares = torch.zeros_like(means)
+    scratch = _Scratch({}, dtype)
+    for images, pixels in _blocks(features, num_segments):
+        block = _block_statistics(features[images, :, pixels], labels[images, pixels], num_segments, scratch)
+        _merge((counts[images], means[images], squares[images]), block)
+    return counts.squeeze(1).to(dtype), means.to(dtype), squares.to(dtype)
+
+
+def _dense_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts (b, 1, s), means and squared deviations (b, d, s), by products with the one-hot labels.
+
+    Scattered additions would be atomic on an accelerator, and so in no fixed order, and compiled they are so on a CPU
+    too.
+    """
+    one_hot = labels.unsqueeze(-1) == torch.arange(num_segments, device=labels.device)
+    members = one_hot.to(features.dtype)
+    counts = members.sum(1).unsqueeze(1)
+    means = matmul(features, members) / counts.clamp(min=1)
+    squares = matmul((features - _of_segment(means, labels)).square(), members)
+    return counts, means, squares
+
+
+class _Scratch(NamedTuple):
+    """Memory of a block that the next one uses again: fresh memory costs more than the work in it."""
+
+    buffers: dict[tuple[str, int], Tensor]
+    dtype: torch.dtype
+
+    def take(self, name: str, *size: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Uninitialised memory, the same whenever the name and the number of elements are."""
+        key = name, math.prod(size)
+        if key not in self.buffers:
+            self.buffers[key] = torch.empty(key[1], dtype=dtype or self.dtype)
+        return self.buffers[key].view(size)
+
+
+def _block_statistics(
+    features: Tensor, labels: Tensor, num_segments: int, scratch: _Scratch
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in float64, by scattered additions."""
+    (b, d, n), s = features.shape, num_segments + 1
+    segments = (labels + s * torch.arange(b)[:, None]).flatten()
+    counts = torch.bincount(segments, minlength=b * s)
+    if d >= _ROW_CHANNELS:
+        dim, copies, targets = 0, 1, segments[:, None].expand(-1, d)
+        vectors = scratch.take("rows", b * n, d)
+        if features.stride(1) == 1:
+            vectors.view(b, n, d).copy_(features.mT)
+        else:  # only what is contiguous is transposed fast
+            columns = scratch.take("columns", d, b, n).copy_(features.transpose(0, 1))
+            vectors.copy_(columns.flatten(1).mT)
+    else:
+        dim, copies = 1, _INTERLEAVED_SUMS
+        lanes = torch.arange(b * n).bitwise_and_(copies - 1)
+        targets = lanes.add_(segments, alpha=copies).expand(d, -1)
+        vectors = scratch.take("columns", d, b, n).copy_(features.transpose(0, 1)).flatten(1)
+    wide = scratch.take("wide", *vectors.shape, dtype=torch.float64)
+
+    def sums() -> Tensor:
+        size = (b * s, d) if dim == 0 else (d, b * s * copies)
+        table = wide.new_zeros(size).scatter_add_(dim, targets, wide.copy_(vectors))
+        return table if dim == 0 else table.view(d, b * s, copies).sum(-1)
+
+    means = sums() / counts.clamp(min=1).unsqueeze(1 - dim)
+    own_means = scratch.take("means", *vectors.shape)
+    vectors.sub_(torch.index_select(means.to(vectors.dtype), dim, segments, out=own_means)).square_()
+    squares = sums()
+
+    def per_image(table: Tensor) -> Tensor:
+        table = table.mT if dim == 0 else table
+        return table.reshape(d, b, s).transpose(0, 1)[..., :num_segments]
+
+    return counts.view(b, 1, s)[..., :num_segments], per_image(means), per_image(squares)
+
+
+def _merge(total: tuple[Tensor, Tensor, Tensor], block: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Add the pixels of a block to the total: of counts, means and squared deviations, in place."""
+    counts, means, squares = total
+    block_counts, block_means, block_squares = block
+    merged = counts + block_counts
+    weights = block_counts / merged.clamp(min=1)
+    shifts = block_means - means
+    means += weights * shifts
+    squares += block_squares + counts * weights * shifts.square()
+    counts.copy_(merged)
 
 
 def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -300,11 +381,11 @@ def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, T
     centre = features.mean(-1, keepdim=True, dtype=accumulator)
     sums = features.new_zeros(b, d, s, dtype=accumulator)
     squares = torch.zeros_like(sums)
-    for block in _blocks(features):
-        members = masks[..., block].to(accumulator).mT
-        values = features[..., block].to(accumulator) - centre
-        sums += matmul(values, members)
-        squares += matmul(values.square(), members)
+    for images, pixels in [(slice(b), slice(None))] if _in_one_piece(features) else _blocks(features, s):
+        members = masks[images, :, pixels].to(accumulator).mT
+        values = features[images, :, pixels].to(accumulator) - centre[images]
+        sums[images] += matmul(values, members)
+        squares[images] += matmul(values.square(), members)
     counts = masks.sum(-1, dtype=accumulator)
     offsets = sums / counts.clamp(min=1).unsqueeze(1)
     means = (centre + offsets) * (counts > 0).unsqueeze(1)
@@ -312,22 +393,20 @@ def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, T
     return counts.to(dtype), means.to(dtype), squares.to(dtype)
 
 
-def _blocks(features: Tensor) -> list[slice]:
-    """Pixel ranges of about ``_BLOCK_ELEMENTS`` values each."""
+def _in_one_piece(features: Tensor) -> bool:
+    return features.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def _blocks(features: Tensor, num_segments: int) -> list[tuple[slice, slice]]:
+    """Ranges of images and of pixels that cover all: of whole images, or of pixels of one."""
     b, d, n = features.shape
-    size = n if torch.compiler.is_compiling() else max(_BLOCK_ELEMENTS // (b * d), 1)
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def _add_to_segments(sums: Tensor, values: Tensor, labels: Tensor) -> None:
-    """Add values (b, d, n) to sums (b, d, s + 1) in place."""
-    if values.device.type == "cpu" and not torch.compiler.is_compiling():
-        sums.scatter_add_(-1, labels.unsqueeze(1).expand_as(values), values)
-    else:
-        # Scattered additions would be atomic on an accelerator, and so in no fixed order, and compiled they are so
-        # on a CPU too.
-        members = labels.unsqueeze(-1) == torch.arange(sums.shape[-1], device=labels.device)
-        sums += matmul(values, members.to(values.dtype))
+    size = max(_BLOCK_ELEMENTS // d, _BLOCK_PIXELS_PER_SEGMENT * num_segments, 1)
+    images = max(size // n, 1)
+    return [
+        (slice(image, image + images), slice(pixel, pixel + size))
+        for image in range(0, b, images)
+        for pixel in range(0, n, size)
+    ]
 
 
 def _of_segment(table: Tensor, membership: Tensor) -> Tensor:

@@ -63,18 +63,32 @@ def label_maps(draw: st.DrawFn) -> tuple[Tensor, Tensor, int, int | None]:
     return features, segments, num_segments, ignore_index
 
 
-@pytest.mark.parametrize("block_elements", [2**20, 8])
+# Whole images in one block, or a few pixels; channels by themselves, or vectors as rows.
+ways = pytest.mark.parametrize(("block_elements", "row_channels"), [(2**20, 16), (2**20, 1), (8, 16), (8, 1)])
+
+
+def use(patch: pytest.MonkeyPatch, block_elements: int, row_channels: int) -> None:
+    patch.setattr(module, "_BLOCK_ELEMENTS", block_elements)
+    patch.setattr(module, "_BLOCK_PIXELS_PER_SEGMENT", 0)
+    patch.setattr(module, "_ROW_CHANNELS", row_channels)
+
+
+@ways
 @pytest.mark.parametrize("as_masks", [False, True])
-@examples
+@settings(examples, max_examples=25)
 @given(case=label_maps(), beta=st.sampled_from([0.1, 0.5, 2.0]))
 def test_losses_and_gradients_equal_the_equations(
-    block_elements: int, as_masks: bool, case: tuple[Tensor, Tensor, int, int | None], beta: float
+    block_elements: int,
+    row_channels: int,
+    as_masks: bool,
+    case: tuple[Tensor, Tensor, int, int | None],
+    beta: float,
 ) -> None:
     features, segments, num_segments, ignore_index = case
     masks = [one_hot(labels, num_segments, ignore_index) for labels in segments]
     features.requires_grad_()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_BLOCK_ELEMENTS", block_elements)
+        use(patch, block_elements, row_channels)
         if as_masks:
             statistics = segment_statistics(features, torch.stack([torch.stack(m) for m in masks]))
         else:
@@ -113,9 +127,9 @@ def test_overlapping_masks_equal_the_equations() -> None:
     assert gradcheck(lambda x: segment_statistics(x, masks)[1:], features)
 
 
-@pytest.mark.parametrize("block_elements", [2**20, 16])
-def test_gradcheck(block_elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_ELEMENTS", block_elements)
+@ways
+def test_gradcheck(block_elements: int, row_channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, block_elements, row_channels)
     features = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     segments = torch.randint(0, 4, (2, 4, 5))
 
@@ -188,13 +202,14 @@ def test_no_segment_at_all_is_zero_and_backpropagates(segments: Tensor) -> None:
     assert features.grad.eq(0).all()
 
 
+@pytest.mark.parametrize("channels", [1, 16])
 @pytest.mark.parametrize("as_masks", [False, True])
-def test_constant_features_keep_their_mean(as_masks: bool) -> None:
-    features = torch.full((1, 1, 480, 640), 5.03)
+def test_constant_features_keep_their_mean(as_masks: bool, channels: int) -> None:
+    features = torch.full((1, channels, 480, 640), 5.03)
     segments = torch.zeros(1, 480, 640, dtype=torch.long)
     statistics = segment_statistics(features, segments[:, None] == 0 if as_masks else segments)
-    assert statistics.means.item() == pytest.approx(5.03, rel=1e-6)
-    assert statistics.squared_deviations.item() < 1e-6
+    torch.testing.assert_close(statistics.means, torch.full((1, 1, channels), 5.03), rtol=1e-6, atol=0)
+    assert statistics.squared_deviations.max() < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -258,8 +273,17 @@ def test_leading_dimensions_and_layouts() -> None:
     features, segments = torch.randn(2, 3, 4, 6, 5), torch.randint(0, 4, (2, 3, 6, 5), dtype=torch.uint8)
     statistics = segment_statistics(features, segments, 4)
     assert [tuple(t.shape) for t in statistics] == [(2, 3, 4), (2, 3, 4, 4), (2, 3, 4, 4)]
-    strided = features[0].contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(segment_statistics(strided, segments[0], 4).means, statistics.means[0])
+    for row_channels in (1, 16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_ROW_CHANNELS", row_channels)
+            channels_last = features[0].contiguous(memory_format=torch.channels_last).requires_grad_()
+            of_image = segment_statistics(channels_last, segments[0], 4)
+        for got, expected in zip(of_image, statistics, strict=True):
+            torch.testing.assert_close(got, expected[0])
+        (gradient,) = torch.autograd.grad(of_image.squared_deviations.square().sum(), channels_last)
+        contiguous = features[0].clone().requires_grad_()
+        loss = segment_statistics(contiguous, segments[0], 4).squared_deviations.square().sum()
+        torch.testing.assert_close(gradient, torch.autograd.grad(loss, contiguous)[0])
 
 
 @pytest.mark.parametrize(
