@@ -3,7 +3,6 @@
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from correspondence_losses.reference.schedule import LearningRateSchedule
 from correspondence_losses.reference.seeding import seed_step
 from correspondence_losses.reference.settings import RunSettings
 
-__all__ = ["launch", "run"]
+__all__ = ["check_same_settings", "launch", "run"]
 
 # Where and how a run is computed, which may change when it is continued, unlike what is computed.
 _PLACE = {"scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every"}
@@ -204,12 +203,9 @@ class _Run:
         self.task.draw(self.model, folder, write=self.is_first)
 
     def _prepare_folder(self) -> None:
-        path = self.settings.output / _SETTINGS_FILE
-        content = {"family": _family(self.settings), **plain(self.settings)}
         if self.is_first:
-            if path.exists():
-                _check_same_settings(path, content)
-            write_json(path, content)
+            check_same_settings(self.settings)
+            write_json(self.settings.output / _SETTINGS_FILE, _content(self.settings))
         self.fabric.barrier()
 
     def _results(self, history: History) -> dict[str, Any]:
@@ -240,6 +236,10 @@ class _Run:
         }
 
 
+def _content(settings: RunSettings) -> dict[str, Any]:
+    return {"family": _family(settings), **plain(settings)}
+
+
 def _family(settings: RunSettings) -> str:
     return next((name for name, type_ in FAMILIES.items() if type(settings) is type_), type(settings).__name__)
 
@@ -255,11 +255,19 @@ def _with_joint_statistics(fabric: Fabric, model: nn.Module) -> nn.Module:
     return converted
 
 
-def _check_same_settings(path: Path, content: dict[str, Any]) -> None:
+def check_same_settings(settings: RunSettings) -> None:
+    """Check that the folder of a run of one stage holds no run with other settings.
+
+    Raises:
+        CheckpointError: It does; the message says which settings differ.
+    """
+    path = settings.output / _SETTINGS_FILE
+    if not path.exists():
+        return
     before = read_json(path)
     changed = [
         f"{name}: {before.get(name)!r} there, {value!r} now"
-        for name, value in content.items()
+        for name, value in _content(settings).items()
         if name not in _PLACE and before.get(name) != value
     ]
     if changed:
