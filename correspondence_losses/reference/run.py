@@ -28,10 +28,10 @@ from correspondence_losses.reference.schedule import LearningRateSchedule
 from correspondence_losses.reference.seeding import seed_step
 from correspondence_losses.reference.settings import RunSettings
 
-__all__ = ["check_same_settings", "launch", "run"]
+__all__ = ["PLACE", "check_same_settings", "launch", "run"]
 
-# Where and how a run is computed, which may change when it is continued, unlike what is computed.
-_PLACE = {"scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every"}
+PLACE = {"scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every"}
+"""Settings of where and how a run is computed, which may change when it is continued, unlike what is computed."""
 _FIGURE_ROWS = 4
 _SETTINGS_FILE = "settings.json"
 
@@ -268,7 +268,7 @@ def check_same_settings(settings: RunSettings) -> None:
     changed = [
         f"{name}: {before.get(name)!r} there, {value!r} now"
         for name, value in _content(settings).items()
-        if name not in _PLACE and before.get(name) != value
+        if name not in PLACE and before.get(name) != value
     ]
     if changed:
         raise CheckpointError(
