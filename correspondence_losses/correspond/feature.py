@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from correspondence_losses._checks import check_count, check_not_empty
+from correspondence_losses._triton import use_triton
 from correspondence_losses.correspond._blocks import pair_blocks
 from correspondence_losses.correspond.matches import Matches, check_map_pair, keep_closest
 
@@ -66,6 +67,10 @@ def _nearest(a: Tensor, b: Tensor) -> Tensor:
     a = a - centre
     b = b - centre
     bias = b.square().sum(dim=1, keepdim=True) / -2
+    if use_triton(a):
+        from correspondence_losses.correspond import _triton_nearest
+
+        return _triton_nearest.best_columns(a, b, bias)
     nearest = torch.empty(a.shape[0], a.shape[2], dtype=torch.int64, device=a.device)
     with torch.autocast(a.device.type, enabled=False):
         for samples, cells in pair_blocks(a.shape[0], a.shape[2], b.shape[2], a.device):

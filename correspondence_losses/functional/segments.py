@@ -18,6 +18,7 @@ from correspondence_losses._checks import (
     check_shape,
 )
 from correspondence_losses._precision import matmul
+from correspondence_losses._triton import use_triton
 
 __all__ = ["SegmentStatistics", "segment_invariance_loss", "segment_separation_loss", "segment_statistics"]
 
@@ -253,7 +254,12 @@ class _SegmentStatistics(torch.autograd.Function):
         slopes = 2 * grad_squares
         offsets = grad_means / counts.clamp(min=1).unsqueeze(1) - slopes * means
 
-        if _in_one_piece(features) or torch.is_grad_enabled():
+        wants_second_derivative = torch.is_grad_enabled()
+        if use_triton(features) and membership.dtype != torch.bool and not wants_second_derivative:
+            from correspondence_losses.functional import _triton_segments
+
+            return _triton_segments.gradient(features, membership, offsets, slopes), None, None
+        if wants_second_derivative or _in_one_piece(features):
             values = features.to(means.dtype)
             gradient = torch.addcmul(_of_segment(offsets, membership), _of_segment(slopes, membership), values)
             return gradient.to(features.dtype), None, None
@@ -278,6 +284,11 @@ class _SegmentStatistics(torch.autograd.Function):
 
 def _label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
     dtype = torch.promote_types(features.dtype, torch.float32)
+    if use_triton(features):
+        from correspondence_losses.functional import _triton_segments
+
+        counts, means, squares = _triton_segments.label_statistics(features, labels, num_segments)
+        return counts.squeeze(1), means, squares
     if _in_one_piece(features):
         counts, means, squares = _dense_statistics(features.to(dtype), labels, num_segments)
         return counts.squeeze(1), means, squares
