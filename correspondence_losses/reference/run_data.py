@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +12,17 @@ from typing import TypeVar
 import torch
 from lightning_fabric import Fabric
 
-from correspondence_losses.reference.data import FrameSource, ImageFolder, RefinedImages, open_dataset
+from correspondence_losses.reference.data import FrameSource, ImageFolder, RefinedImages, YCBVideo, open_dataset
 from correspondence_losses.reference.presegmentation import SegmentCache, Segmenter, presegment
 from correspondence_losses.reference.record import plain
 from correspondence_losses.reference.samples import image_to_tensor
-from correspondence_losses.reference.scenes import SceneSettings, generate_scenes
+from correspondence_losses.reference.scenes import (
+    SceneSettings,
+    generate_scenes,
+    render_pairs,
+    render_single_objects,
+    scene_models,
+)
 from correspondence_losses.reference.settings import RunSettings
 
 __all__ = ["RunData", "spread"]
@@ -54,7 +61,8 @@ class RunData:
     @cached_property
     def unlabelled(self) -> list[tuple[FrameSource, str]]:
         """The frames whose images are used without labels."""
-        return [(self.source, frame) for frame in self.source.frames(self.settings.unlabelled)]
+        frames = spread(self.source.frames(self.settings.unlabelled), self.settings.max_unlabelled_frames)
+        return [(self.source, frame) for frame in frames]
 
     @cached_property
     def evaluated(self) -> list[str]:
@@ -78,6 +86,31 @@ class RunData:
             made = presegment(source, frames, cache, segmenter, min_area=min_area, progress=self.progress)
         return [(source, frame, made) for frame in frames]
 
+    def pairs(self) -> FrameSource:
+        """Return renders of the unlabelled frames' poses, under the frames' own ids, made where they are not there.
+
+        Raises:
+            ValueError: The data set is not in the original layout, or its meshes are not known.
+            FileNotFoundError: A frame has no poses, or a mesh is missing.
+        """
+        root, scenes = self.source.root.resolve(), self._rendered_scenes()
+        frames = [frame.removeprefix("data/") for _, frame in self.unlabelled]
+        folder = self._renders("pairs", scenes, root)
+        with self.fabric.rank_zero_first():
+            return YCBVideo(render_pairs(folder, scenes, root, frames, progress=self.progress))
+
+    def single_objects(self, poses_per_class: int) -> FrameSource:
+        """Return renders of each class alone in random poses, made where they are not there.
+
+        Raises:
+            ValueError: The data set's meshes are not known.
+            FileNotFoundError: A mesh is missing.
+        """
+        scenes = self._rendered_scenes()
+        folder = self._renders("objects", scenes, poses_per_class)
+        with self.fabric.rank_zero_first():
+            return YCBVideo(render_single_objects(folder, scenes, poses_per_class, progress=self.progress))
+
     def image_folder(self, root: Path) -> ImageFolder:
         """Open a folder of images without labels."""
         return ImageFolder(root, background=self.settings.backgrounds)
@@ -90,10 +123,25 @@ class RunData:
         with self.fabric.rank_zero_first():
             return generate_scenes(folder, self.settings.scenes, progress=self.progress)
 
+    def _rendered_scenes(self) -> SceneSettings:
+        """Return how objects of the data set are rendered; embedded scenes say what their own are."""
+        root, models = self.source.root, self.settings.scenes.models
+        if self.source.layout != YCBVideo.layout:
+            raise ValueError(f"data must be in the original layout to render its objects, {root} is not")
+        if (root / "scenes.json").exists():
+            models = scene_models(root)
+        elif models is None:
+            raise ValueError(f"scenes.models must be the folder of the meshes of {root}, got none")
+        # The numbers of images are not used, and should not keep renders from being shared.
+        return replace(self.settings.scenes, models=models, num_synthetic=0, num_target=0, num_test=0)
 
-def user_cache(name: str, scenes: SceneSettings) -> Path:
-    """Return the folder below the user's cache for what is rendered with these settings."""
-    digest = hashlib.sha256(json.dumps(plain(scenes)).encode()).hexdigest()[:12]
+    def _renders(self, name: str, *made_of: object) -> Path:
+        return user_cache(name, *made_of) if self.settings.renders is None else self.settings.renders / name
+
+
+def user_cache(name: str, *made_of: object) -> Path:
+    """Return the folder below the user's cache for what is made of these settings."""
+    digest = hashlib.sha256(json.dumps(plain(made_of)).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return cache / "correspondence_losses" / f"{name}-{digest}"
 

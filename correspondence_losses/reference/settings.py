@@ -39,8 +39,11 @@ class RunSettings(ABC):
     Args:
         data: YCB-Video, in its original layout or BOP's. Default: embedded scenes are made and used.
         labelled_data: A data set of its own for the frames whose labels are trained on. Default: ``data``.
-        scenes: What the embedded scenes hold, where there is no ``data``.
+        scenes: What the embedded scenes hold, where there is no ``data``; and how counterparts of real frames and
+            images of single objects are rendered, where the data set's meshes are ``scenes.models``.
         scenes_folder: Where they are kept, for all runs. Default: a folder of their own below the user's cache.
+        renders: Where counterparts and single objects are kept, for all runs. Default: folders of their own below the
+            user's cache.
         output: The run's folder. A run that is there is continued if its settings are the same.
         overwrite: Start anew where there is a run.
         backgrounds: A folder of images that is put behind transparent synthetic images. Default: one colour.
@@ -48,6 +51,7 @@ class RunSettings(ABC):
             labels, such as an image translator makes of them.
         labelled: Split whose labels are trained on: ``"synthetic"``, or ``"train"`` for real labels.
         unlabelled: Split whose images are used without labels.
+        max_unlabelled_frames: Use this many of them, evenly spread over the split. Default: all.
         evaluation: Split that is scored.
         max_evaluation_frames: Score this many frames, evenly spread over the split. Default: all.
         image_size: Height and width that images are trained and predicted at. Scores are at the labels' own size.
@@ -84,12 +88,14 @@ class RunSettings(ABC):
     labelled_data: Path | None = None
     scenes: SceneSettings = field(default_factory=SceneSettings)
     scenes_folder: Path | None = None
+    renders: Path | None = None
     output: Path = Path("runs/run")
     overwrite: bool = False
     backgrounds: Path | None = None
     refined: Path | None = None
     labelled: str = "synthetic"
     unlabelled: str = "train"
+    max_unlabelled_frames: int | None = None
     evaluation: str = "keyframe"
     max_evaluation_frames: int | None = None
     image_size: tuple[int, int] = (480, 640)
@@ -125,6 +131,9 @@ class RunSettings(ABC):
         """Check what the types do not say."""
         self.check_above_zero(*_ABOVE_ZERO)
         self.check_at_least_zero(*_AT_LEAST_ZERO)
+        for name in ("max_unlabelled_frames", "max_evaluation_frames"):
+            if getattr(self, name) is not None:
+                self.check_above_zero(name)
         if min(self.image_size) < 32:
             raise ValueError(f"image_size must be at least 32 x 32, got {self.image_size}")
 

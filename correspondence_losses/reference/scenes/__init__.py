@@ -13,6 +13,7 @@ from correspondence_losses.reference.scenes.generate import (
     generate_scenes,
     render_pairs,
     render_single_objects,
+    scene_models,
 )
 from correspondence_losses.reference.scenes.meshes import MeshLibrary, load_mesh
 from correspondence_losses.reference.scenes.objects import procedural_object
@@ -59,6 +60,7 @@ __all__ = [
     "procedural_object",
     "render_pairs",
     "render_single_objects",
+    "scene_models",
     "settle",
     "write_frame",
     "ycb_video_camera",

@@ -26,7 +26,7 @@ from correspondence_losses.reference.scenes.scene import Camera, FloatArray, Ren
 from correspondence_losses.reference.scenes.stillleben import StilllebenRenderer
 from correspondence_losses.reference.scenes.writer import frame_is_complete, write_frame
 
-__all__ = ["SceneSettings", "generate_scenes", "render_pairs", "render_single_objects"]
+__all__ = ["SceneSettings", "generate_scenes", "render_pairs", "render_single_objects", "scene_models"]
 
 _TRAIN_VIDEOS = range(48)
 _TEST_VIDEOS = range(48, 60)
@@ -217,6 +217,16 @@ def render_single_objects(
     return _render_all(root, settings, jobs, lists, record, workers, progress)
 
 
+def scene_models(root: Path) -> Path | None:
+    """Return the folder of the meshes that a data set of scenes was made with; none for the procedural objects.
+
+    Raises:
+        ValueError: ``root`` holds no record of such a data set.
+    """
+    models = _recorded_settings(root / "scenes.json").get("models")
+    return None if models is None else Path(models)
+
+
 class _FrameMaker:
     """Renders jobs in one process; meshes are made once."""
 
@@ -327,10 +337,7 @@ def _check_same_settings(root: Path, settings: SceneSettings, record: dict[str, 
     path = root / "scenes.json"
     wanted = record | {name: str(v) if isinstance(v, Path) else v for name, v in asdict(settings).items()}
     if path.is_file():
-        stored = read_json(path)
-        found = stored.get("settings") if isinstance(stored, dict) else None
-        if not isinstance(found, dict):
-            raise ValueError(f"{path}: is not the record of a data set of scenes")
+        found = _recorded_settings(path)
         different = [name for name in wanted | found if wanted.get(name) != found.get(name)]
         if different:
             changes = ", ".join(
@@ -342,6 +349,13 @@ def _check_same_settings(root: Path, settings: SceneSettings, record: dict[str, 
         raise ValueError(f"{root} is not empty and holds no scenes.json: choose another folder")
     packages = ("correspondence-losses", "mitsuba", "mujoco", "numpy", "scipy", "pillow", "trimesh")
     write_json(path, {"note": _NOTE, "settings": wanted, "versions": {name: _version(name) for name in packages}})
+
+
+def _recorded_settings(path: Path) -> dict[str, Any]:
+    stored = read_json(path)
+    if isinstance(stored, dict) and isinstance(found := stored.get("settings"), dict):
+        return found
+    raise ValueError(f"{path}: is not the record of a data set of scenes")
 
 
 def _num_cores() -> int:
