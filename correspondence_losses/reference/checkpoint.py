@@ -28,6 +28,8 @@ def save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
+        if fabric.global_rank == 0:
+            temporary.touch()  # Fabric says nothing of a folder that it may not write to
         fabric.save(temporary, state)
         fabric.barrier()
         if fabric.global_rank == 0:

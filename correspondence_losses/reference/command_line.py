@@ -3,12 +3,15 @@
 import argparse
 import dataclasses
 import json
+import os
+import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from correspondence_losses.reference.checkpoint import CheckpointError
@@ -22,6 +25,19 @@ __all__ = ["list_presets", "load_settings", "preset_settings", "settings_from_co
 
 _OWN = ("config", "preset", "scale", "list", "dry_run")
 _USAGE = "%(prog)s [--preset NAME] [--scale NAME] [--config FILE] [--SETTING VALUE ...] [--list | --dry_run | --help]"
+
+
+class _ConfigFile(ActionConfigFile):
+    """A YAML file without aliases, by which a few lines can stand for more values than memory holds."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        try:
+            if isinstance(values, str) and os.path.isfile(values):  # noqa: PTH113 - the text of a file is no path
+                _refuse_aliases(Path(values))
+            super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            message = f"{reprlib.repr(values)} cannot be read as YAML settings: {' '.join(str(error).split())}"
+            raise argparse.ArgumentError(self, message) from error
 
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -111,14 +127,14 @@ def load_settings(run: Path) -> RunSettings:
         raise CheckpointError(f"{run}: holds no run, there is no settings.json")
     content = read_json(path)
     family = content.pop("family", None) if isinstance(content, dict) else None
-    if family not in FAMILIES:
-        raise CheckpointError(f"{path}: family must be one of {', '.join(FAMILIES)}, got {family!r}")
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise CheckpointError(f"{path}: family must be one of {', '.join(FAMILIES)}, got {reprlib.repr(family)}")
     content.pop("segmenter", None)
     parser = _parser(family, exit_on_error=False)
     try:
         with _as_value_errors():
             return _instantiate(parser, parser.parse_object(content), family)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: does not hold settings of {family}: {error}") from error
 
 
@@ -140,7 +156,7 @@ def _parser(family: str, **options: Any) -> ArgumentParser:
         default: Any = field.default_factory
         if isinstance(default, type) and issubclass(default, Segmenter):  # by name, so that it can be written down
             parser.set_defaults({field.name: {"class_path": f"{default.__module__}.{default.__qualname__}"}})
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings")
+    parser.add_argument("--config", action=_ConfigFile, help="YAML file with settings")
     return parser
 
 
@@ -159,7 +175,10 @@ def _add_own_arguments(parser: argparse.ArgumentParser, presets: Mapping[str, Pr
 
 
 def _instantiate(parser: ArgumentParser, parsed: Namespace, family: str) -> RunSettings:
-    return FAMILIES[family](**_without_own(parser.instantiate(parsed)).as_dict())
+    try:
+        return FAMILIES[family](**_without_own(parser.instantiate(parsed)).as_dict())
+    except TypeError as error:  # a null, which the parser lets through everywhere
+        raise ValueError(f"a setting must not be empty, or of another type than it takes: {error}") from error
 
 
 def _without_own(parsed: Namespace) -> Namespace:
@@ -167,6 +186,12 @@ def _without_own(parsed: Namespace) -> Namespace:
     for name in _OWN:
         clone.pop(name, None)
     return clone
+
+
+def _refuse_aliases(path: Path) -> None:
+    with path.open(encoding="utf-8") as file:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(file, yaml.SafeLoader)):
+            raise ValueError("aliases (*name) are not read")
 
 
 @contextmanager

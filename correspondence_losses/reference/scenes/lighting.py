@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +13,7 @@ __all__ = ["environment_files", "load_environment", "room_environment", "studio_
 
 Environment = NDArray[np.float32]
 
+_BRIGHTEST = 1e9
 _SUFFIXES = (".exr", ".hdr", ".pfm")
 
 
@@ -64,21 +66,33 @@ def load_environment(path: Path, max_height: int = 256) -> Environment:
     Raises:
         ValueError: The file is missing or damaged, or holds values that are no radiance.
     """
+    try:
+        light = _read_exr(path) if path.suffix.lower() == ".exr" else _read_with_opencv(path)
+    except Exception as error:  # whatever exception the damage happens to provoke
+        raise ValueError(f"{path}: cannot be read as an image of radiance ({error})") from error
+    factor = -(-light.shape[0] // max_height)
+    rows, columns = (extent // factor for extent in light.shape[:2])
+    if columns == 0 or not (np.abs(light) < _BRIGHTEST).all():
+        raise ValueError(f"{path}: needs finite radiance, {max_height} times as high as it is wide at most")
+    light = light[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
+    scaled: Environment = (light / max(float(light.mean()), 1e-6)).astype(np.float32)
+    return scaled
+
+
+def _read_exr(path: Path) -> NDArray[np.float64]:
     mitsuba = require("mitsuba")
     if mitsuba.variant() is None:
         mitsuba.set_variant("scalar_rgb")
-    try:
-        bitmap = mitsuba.Bitmap(str(path)).convert(mitsuba.Bitmap.PixelFormat.RGB, mitsuba.Struct.Type.Float32, False)
-    except Exception as error:  # Mitsuba reports damage as a bare RuntimeError, OpenEXR with others
-        raise ValueError(f"{path}: cannot be read as an image of radiance ({error})") from error
-    light = np.array(bitmap, dtype=np.float32)
-    factor = -(-light.shape[0] // max_height)
-    rows, columns = (extent // factor for extent in light.shape[:2])
-    if columns == 0 or not np.isfinite(light).all():
-        raise ValueError(f"{path}: needs finite radiance, {max_height} times as high as it is wide at most")
-    light = light[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
-    scaled: Environment = light / max(float(light.mean()), 1e-6)
-    return scaled
+    bitmap = mitsuba.Bitmap(str(path)).convert(mitsuba.Bitmap.PixelFormat.RGB, mitsuba.Struct.Type.Float32, False)
+    return np.array(bitmap, dtype=np.float64)
+
+
+def _read_with_opencv(path: Path) -> NDArray[np.float64]:
+    # Mitsuba reads these formats too, but damaged files can corrupt its memory.
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is None or image.dtype != np.float32:
+        raise ValueError("damaged, or not of the format that its name says")
+    return image[..., ::-1].astype(np.float64)
 
 
 def _directions(height: int) -> NDArray[np.float64]:

@@ -79,9 +79,9 @@ def load_mesh(path: Path) -> Mesh:
             f"{path}: cannot be read as a mesh with texture coordinates and a texture image "
             f"({type(error).__name__}: {error})"
         ) from error
-    if len(faces) == 0 or faces.min() < 0 or faces.max() >= len(vertices):
+    if faces.shape != (max(len(faces), 1), 3) or faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(f"{path}: needs triangles of its {len(vertices)} vertices")
-    if not (np.abs(vertices) < _LARGEST).all():
+    if vertices.shape[1] != 3 or not (np.abs(vertices) < _LARGEST).all():
         raise ValueError(f"{path}: needs finite vertices in metres")
     if uv.shape != (len(vertices), 2) or not np.isfinite(uv).all():
         raise ValueError(f"{path}: needs finite texture coordinates for each vertex")
