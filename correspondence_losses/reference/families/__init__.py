@@ -2,9 +2,10 @@
 
 from correspondence_losses.reference.families.segmentation import SegmentationSettings
 from correspondence_losses.reference.families.task import Task
+from correspondence_losses.reference.families.vicregl import VICRegLSettings
 from correspondence_losses.reference.settings import RunSettings
 
-__all__ = ["FAMILIES", "SegmentationSettings", "Task"]
+__all__ = ["FAMILIES", "SegmentationSettings", "Task", "VICRegLSettings"]
 
-FAMILIES: dict[str, type[RunSettings]] = {"segmentation": SegmentationSettings}
+FAMILIES: dict[str, type[RunSettings]] = {"segmentation": SegmentationSettings, "vicregl": VICRegLSettings}
 """The settings of each family by its name."""

@@ -15,6 +15,14 @@ from correspondence_losses.reference.views.crop import Crop, labels_at
 from correspondence_losses.reference.views.draw import draw_arrangements
 from correspondence_losses.reference.views.multi_crop import ColorDistortion, MultiCrop
 from correspondence_losses.reference.views.picture import Picture, SeedFrame
+from correspondence_losses.reference.views.segment_pairs import (
+    MatchedViewSet,
+    MatchedViewStream,
+    SegmentSearch,
+    collate_matched_views,
+    draw_segment_matches,
+    segment_searches,
+)
 from correspondence_losses.reference.views.sheets import draw_view_set
 from correspondence_losses.reference.views.stream import ViewStream
 from correspondence_losses.reference.views.view_set import LabelledImages, ViewSet, collate_views
@@ -24,6 +32,8 @@ __all__ = [
     "ColorDistortion",
     "Crop",
     "LabelledImages",
+    "MatchedViewSet",
+    "MatchedViewStream",
     "MultiCrop",
     "MultipleArrangements",
     "MultipleFrames",
@@ -32,13 +42,17 @@ __all__ = [
     "PlacedView",
     "PosedArrangement",
     "SeedFrame",
+    "SegmentSearch",
     "SingleFrame",
     "Unpaired",
     "ViewSet",
     "ViewStream",
+    "collate_matched_views",
     "collate_views",
     "draw_arrangements",
+    "draw_segment_matches",
     "draw_view_set",
     "labels_at",
+    "segment_searches",
     "single_object_frames",
 ]
