@@ -1,5 +1,6 @@
 """One run of any family, from settings to a folder with results and figures."""
 
+import os
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
@@ -69,13 +70,18 @@ def run(settings: RunSettings, *, fabric: Fabric | None = None) -> dict[str, Any
 
 
 def launch(settings: RunSettings) -> Fabric:
-    """Return Fabric, launched as the settings say."""
+    """Return Fabric, launched as the settings say, or on the processes that torchrun has started.
+
+    Raises:
+        ValueError: The settings ask for other processes than torchrun has started.
+    """
+    devices, num_nodes = _machines(settings)
     # A sharded model is saved in one file like any other, so that it can be resumed and scored on other machines.
     strategy = FSDPStrategy(state_dict_type="full") if settings.strategy == "fsdp" else settings.strategy
     fabric = Fabric(
         accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=settings.num_nodes,
+        devices=devices,
+        num_nodes=num_nodes,
         strategy=strategy,
         precision=settings.precision,
     )
@@ -234,6 +240,22 @@ class _Run:
             "settings": plain(settings),
             "versions": versions(),
         }
+
+
+def _machines(settings: RunSettings) -> tuple[int | str, int]:
+    """Return the number of processes on each machine and that of machines."""
+    asked = (settings.devices, settings.num_nodes)
+    if not torch.distributed.is_torchelastic_launched():
+        return asked
+    # Fabric would take one device for a process that knows no others: each would train alone, in the same folder.
+    local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    started = (local, world // local)
+    if asked not in ((1, 1), ("auto", 1), started):
+        raise ValueError(
+            f"devices and num_nodes must be left out under torchrun, or be what it started, {started[0]} and "
+            f"{started[1]}; got {asked[0]} and {asked[1]}"
+        )
+    return started
 
 
 def _content(settings: RunSettings) -> dict[str, Any]:
