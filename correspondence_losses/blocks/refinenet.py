@@ -18,7 +18,7 @@ class RefineNetOutput(NamedTuple):
     """Class scores at the size that was asked for, ``(b, num_classes, H, W)``."""
 
     maps: tuple[Tensor, ...]
-    """The refined maps, coarsest first: at 1/32 with twice the channels, then at 1/16, 1/8 and 1/4 of the image."""
+    """The refined maps, coarsest first, at 1/32 with twice the channels, then at 1/16, 1/8 and 1/4 of the image."""
 
 
 class RefineNet(nn.Module):

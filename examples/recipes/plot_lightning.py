@@ -1,0 +1,61 @@
+"""
+A Lightning module
+==================
+
+The blocks are modules like any other: they move with the model, their parameters are in its optimiser, and they run
+under any precision that the trainer is set to. A dictionary of two loaders gives each step a batch of either kind.
+"""
+
+import lightning as L
+import torch
+from pictures import draw_scenes, show
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+
+from correspondence_losses import FPNFusionHead, SAMPoolingBlock
+
+
+class Adaptation(L.LightningModule):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).backbone
+        self.head = FPNFusionHead([40, 960], num_classes, fpn_channels=32)
+        self.pooling = SAMPoolingBlock(in_channels=32)
+
+    def forward(self, images):
+        return self.head(list(self.backbone(images).values()), size=images.shape[-2:])
+
+    def training_step(self, batch, batch_idx):
+        (images, labels), (unlabelled, segments) = batch["labelled"], batch["unlabelled"]
+        supervised = cross_entropy(self(images).logits, labels)
+        pooled = self.pooling(self(unlabelled).features, segments).loss
+        self.log_dict({"supervised": supervised, "pooled": pooled})
+        return supervised + 0.05 * pooled
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+# %%
+# The trainer zips the two loaders by itself.
+
+L.seed_everything(0)
+loaders = {
+    "labelled": DataLoader(TensorDataset(*draw_scenes(12)), batch_size=4, shuffle=True),
+    "unlabelled": DataLoader(TensorDataset(*draw_scenes(12, target=True, seed=1)), batch_size=4, shuffle=True),
+}
+model = Adaptation(num_classes=4)
+trainer = L.Trainer(
+    max_epochs=5, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+)
+trainer.fit(model, loaders)
+print({name: round(float(value), 3) for name, value in trainer.callback_metrics.items()})
+
+# %%
+# An unlabelled image that the model was not trained on.
+
+images, truth = draw_scenes(1, target=True, seed=2)
+with torch.no_grad():
+    logits, features = model.eval()(images)
+show({"image": images[0], "prediction": logits[0].argmax(0), "truth": truth[0]})

@@ -1,0 +1,58 @@
+"""
+A plain PyTorch loop
+====================
+
+Labelled images of one domain, unlabelled images of another: a supervised loss on the first, pooling over segments on
+the second (equation 4.8 of the thesis). The terms of the loss are there by name, for a log.
+"""
+
+import matplotlib.pyplot as plt
+import timm
+import torch
+from pictures import draw_scenes, show
+from torch.nn.functional import cross_entropy
+
+from correspondence_losses import FPNFusionHead, SAMPoolingBlock
+
+torch.manual_seed(0)
+labelled, labels = draw_scenes(16)  # flat colours
+unlabelled, truth = draw_scenes(17, target=True, seed=1)  # texture, light and noise; the truth is never trained on
+segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment"
+
+backbone = timm.create_model("convnext_atto", features_only=True, pretrained=False)
+head = FPNFusionHead(backbone.feature_info.channels(), num_classes=4, fpn_channels=32)
+pooling = SAMPoolingBlock(in_channels=32)
+modules = torch.nn.ModuleList([backbone, head, pooling])
+optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3)
+
+# %%
+# ``SAMPoolingBlock.criterion`` is the loss by itself: its ``terms`` are the invariance inside segments and the
+# separation between them. Their sum is the loss, so nothing is computed twice.
+
+history = []
+for _ in range(60):
+    batch = torch.randperm(16)[:2]
+    logits, features = head(backbone(torch.cat([labelled[batch], unlabelled[batch]])), size=(96, 128))
+    terms = pooling.criterion.terms(pooling.project(features[2:], (96, 128)), segments[batch])
+    supervised = cross_entropy(logits[:2], labels[batch])
+    loss = supervised + 0.05 * (terms.invariance + terms.separation)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    history.append([supervised.item(), terms.invariance.item(), terms.separation.item()])
+
+# %%
+# What became of the terms over the steps.
+
+figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
+axis.semilogy(history, label=["cross-entropy, labelled", "invariance, unlabelled", "separation, unlabelled"])
+axis.set_xlabel("step")
+axis.legend(fontsize=8)
+
+# %%
+# And what the network says of an unlabelled image that it has not seen. The projection needs no segments.
+
+with torch.no_grad():
+    logits, features = head(backbone(unlabelled[16:]), size=(96, 128))
+    projection = pooling.project(features, (96, 128))
+show({"image": unlabelled[16], "projection": projection[0], "prediction": logits[0].argmax(0), "truth": truth[16]})
