@@ -1,0 +1,57 @@
+"""The training loop: a loss term that is not finite stops it, whichever term it is."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from correspondence_losses.reference.checkpoint import read_checkpoint
+from correspondence_losses.reference.history import History
+from correspondence_losses.reference.loop import NonFiniteLossError, TrainingPlan, train
+
+TERMS = ("loss", "cross_entropy", "sam_invariance", "sam_separation")
+
+
+class Model(nn.Module):
+    """Four terms of one weight; one of them breaks at a step."""
+
+    def __init__(self, term: str, value: float, step: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.broken, self.value, self.step = term, value, step
+
+    def forward(self, batch: int) -> dict[str, Tensor]:
+        terms = dict.fromkeys(TERMS, self.weight**2)
+        if batch == self.step:
+            terms[self.broken] = terms[self.broken] * self.value
+        return terms
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("term", TERMS)
+def test_a_term_that_is_not_finite_stops_with_its_step_and_name(tmp_path: Path, term: str, value: float) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    inner = Model(term, value, step=3)
+    model, optimizer = fabric.setup(inner, torch.optim.SGD(inner.parameters(), lr=0.1))
+    plan = TrainingPlan(
+        epochs=1, steps_per_epoch=6, evaluate_every=1, checkpoint_every=1, learning_rate=lambda _: 0.1, seed=0
+    )
+    history, checkpoint = History(None, interval=1), tmp_path / "checkpoint.pt"
+    with pytest.raises(NonFiniteLossError, match=rf"at step 4: {term} = {value}") as caught:
+        train(
+            fabric,
+            model,
+            optimizer,
+            lambda step: range(step, 6),
+            None,
+            plan=plan,
+            history=history,
+            checkpoint=checkpoint,
+        )
+    others = str(caught.value).partition(" (all terms")[0]
+    assert not [name for name in TERMS if name != term and f"{name} =" in others]
+    # The step is not taken: the weight is that of the checkpoint, and a run can go on from there.
+    assert inner.weight.item() == pytest.approx(0.8**3)
+    assert read_checkpoint(checkpoint)["step"] == 3
