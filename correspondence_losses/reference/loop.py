@@ -17,7 +17,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor
 from tqdm import tqdm
 
-from correspondence_losses.reference.checkpoint import load_checkpoint, save_checkpoint
+from correspondence_losses.reference.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from correspondence_losses.reference.history import History
 from correspondence_losses.reference.seeding import seed_step
 
@@ -95,8 +95,13 @@ def train(
     state: dict[str, Any] = {"model": model, "optimizer": optimizer, "step": 0, "history": history.state_dict()}
     if checkpoint.exists():
         load_checkpoint(fabric, checkpoint, state)
-        history.load_state_dict(state["history"])
-    step = int(state["step"])
+        try:
+            history.load_state_dict(state["history"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise CheckpointError(f"{checkpoint}: holds no history of a run ({error!r})") from error
+        if type(state["step"]) is not int or not 0 <= state["step"] <= plan.num_steps:
+            raise CheckpointError(f"{checkpoint}: is of step {state['step']!r}, the run has {plan.num_steps}")
+    step: int = state["step"]
 
     def save() -> None:
         save_checkpoint(fabric, checkpoint, {**state, "step": step, "history": history.state_dict()})

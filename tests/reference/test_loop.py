@@ -1,13 +1,14 @@
 """The training loop: a loss term that is not finite stops it, whichever term it is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from correspondence_losses.reference.checkpoint import read_checkpoint
+from correspondence_losses.reference.checkpoint import CheckpointError, read_checkpoint
 from correspondence_losses.reference.history import History
 from correspondence_losses.reference.loop import NonFiniteLossError, TrainingPlan, train
 
@@ -29,29 +30,43 @@ class Model(nn.Module):
         return terms
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("term", TERMS)
-def test_a_term_that_is_not_finite_stops_with_its_step_and_name(tmp_path: Path, term: str, value: float) -> None:
+def run(inner: Model, checkpoint: Path) -> None:
+    """Train for six steps."""
     fabric = Fabric(accelerator="cpu", devices=1)
-    inner = Model(term, value, step=3)
     model, optimizer = fabric.setup(inner, torch.optim.SGD(inner.parameters(), lr=0.1))
     plan = TrainingPlan(
         epochs=1, steps_per_epoch=6, evaluate_every=1, checkpoint_every=1, learning_rate=lambda _: 0.1, seed=0
     )
-    history, checkpoint = History(None, interval=1), tmp_path / "checkpoint.pt"
+    history = History(None, interval=1)
+    train(
+        fabric, model, optimizer, lambda step: range(step, 6), None, plan=plan, history=history, checkpoint=checkpoint
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("term", TERMS)
+def test_a_term_that_is_not_finite_stops_with_its_step_and_name(tmp_path: Path, term: str, value: float) -> None:
+    inner, checkpoint = Model(term, value, step=3), tmp_path / "checkpoint.pt"
     with pytest.raises(NonFiniteLossError, match=rf"at step 4: {term} = {value}") as caught:
-        train(
-            fabric,
-            model,
-            optimizer,
-            lambda step: range(step, 6),
-            None,
-            plan=plan,
-            history=history,
-            checkpoint=checkpoint,
-        )
+        run(inner, checkpoint)
     others = str(caught.value).partition(" (all terms")[0]
     assert not [name for name in TERMS if name != term and f"{name} =" in others]
     # The step is not taken: the weight is that of the checkpoint, and a run can go on from there.
     assert inner.weight.item() == pytest.approx(0.8**3)
     assert read_checkpoint(checkpoint)["step"] == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"step": step} for step in (7, -1, "3", None)),
+        *({"history": history} for history in ({}, 3, [1])),
+        {"history": {"training": [], "evaluation": [], "sums": [1], "seconds": 0.0}},
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    run(Model("loss", 1.0, step=0), checkpoint)
+    torch.save({**read_checkpoint(checkpoint), **change}, checkpoint)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt: "):
+        run(Model("loss", 1.0, step=0), checkpoint)

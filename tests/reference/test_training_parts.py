@@ -23,6 +23,8 @@ from correspondence_losses.reference.checkpoint import (
 from correspondence_losses.reference.evaluation import SegmentationScores
 from correspondence_losses.reference.files import atomic_path, write_json
 from correspondence_losses.reference.history import History
+from correspondence_losses.reference.models import WeightsError, create_backbone
+from correspondence_losses.reference.presegmentation import SAMCheckpointError, SAMSegmenter
 from correspondence_losses.reference.samples import StepSampler
 from correspondence_losses.reference.schedule import LearningRateSchedule
 from correspondence_losses.reference.seeding import FrameOrder, derive_seed
@@ -143,6 +145,10 @@ def test_a_checkpoint_that_carries_code_is_refused(tmp_path: Path, monkeypatch: 
         read_checkpoint(tmp_path / "evil.pt")
     with pytest.raises(CheckpointError):
         load_checkpoint(Fabric(accelerator="cpu", devices=1), tmp_path / "evil.pt", {"step": 0})
+    with pytest.raises(WeightsError):
+        create_backbone("convnext_atto", pretrained=True, weights=tmp_path / "evil.pt")
+    with pytest.raises(SAMCheckpointError):
+        SAMSegmenter(tmp_path / "evil.pt", model_type="vit_b")
     assert not (tmp_path / "exploited").exists()
 
 
