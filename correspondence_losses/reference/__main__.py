@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+from collections.abc import Sequence
 
 COMMANDS = {
     "train": "train one row of a table, score it and draw its figures",
@@ -16,8 +17,8 @@ COMMANDS = {
 }
 
 
-def main() -> None:
-    """Run the command that the command line names."""
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command that the arguments name, by default those of the command line."""
     parser = argparse.ArgumentParser(
         prog="correspondence-losses",
         usage="%(prog)s COMMAND ...",
@@ -27,7 +28,7 @@ def main() -> None:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(args)
     try:
         command = importlib.import_module(f"correspondence_losses.reference.commands.{chosen.command}")
         errors = importlib.import_module("correspondence_losses.reference.errors")

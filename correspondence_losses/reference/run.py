@@ -35,6 +35,7 @@ PLACE = {"scenes_folder", "output", "overwrite", "masks", "renders", "num_worker
 """Settings of where and how a run is computed, which may change when it is continued, unlike what is computed."""
 _FIGURE_ROWS = 4
 _SETTINGS_FILE = "settings.json"
+_CHECKPOINT_FILE = "checkpoint.pt"
 
 
 def run(settings: RunSettings, *, fabric: Fabric | None = None) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class _Run:
             self._evaluate if self.task.evaluates else None,
             plan=plan,
             history=history,
-            checkpoint=settings.output / "checkpoint.pt",
+            checkpoint=settings.output / _CHECKPOINT_FILE,
         )
         history.close()
         self.model.eval()
@@ -284,7 +285,7 @@ def check_same_settings(settings: RunSettings) -> None:
         CheckpointError: It does; the message says which settings differ.
     """
     path = settings.output / _SETTINGS_FILE
-    if not path.exists():
+    if not path.exists() or not (settings.output / _CHECKPOINT_FILE).exists():  # or none that came to its first step
         return
     before = read_json(path)
     changed = [
