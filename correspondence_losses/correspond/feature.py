@@ -86,7 +86,7 @@ def _argmax(scores: Tensor) -> Tensor:
     argmax of the runs and of the columns of the best one after it.
     """
     columns = scores.shape[-1]
-    if columns < 4 * _RUN:
+    if columns < 8 * _RUN:
         return scores.argmax(dim=-1)
     whole = columns // _RUN * _RUN
     maxima = scores[..., :whole].reshape(*scores.shape[:-1], -1, _RUN).amax(dim=-1)

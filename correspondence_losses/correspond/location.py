@@ -60,13 +60,23 @@ def location_matches(grid_a: ViewGrid, grid_b: ViewGrid, num_matches: int) -> Ma
 
 def _nearest_in_crop(grid_a: ViewGrid, grid_b: ViewGrid, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     points = grid_a.points.to(dtype)
+    columns, rows = grid_b.points[:, 0, :, 0].to(dtype), grid_b.points[:, :, 0, 1].to(dtype)
     if grid_a.axis_aligned:
-        x, y = points[:, :1, :, 0], points[:, :, :1, 1]
+        column, x_squared = (found[:, None, :] for found in _nearest_of_centres(points[:, 0, :, 0], columns))
+        row, y_squared = (found[:, :, None] for found in _nearest_of_centres(points[:, :, 0, 1], rows))
     else:
-        x, y = points.unbind(-1)
-    column, x_squared = _nearest_on_axis(x, grid_b.points[:, 0, :, 0].to(dtype))
-    row, y_squared = _nearest_on_axis(y, grid_b.points[:, :, 0, 1].to(dtype))
+        column, x_squared = _nearest_on_axis(points[..., 0], columns)
+        row, y_squared = _nearest_on_axis(points[..., 1], rows)
     return (row * grid_b.valid.shape[2] + column).flatten(1), (x_squared + y_squared).flatten(1)
+
+
+def _nearest_of_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """For each ``x (b, n)`` the index of the nearest of the ``centres (b, m)``, and its (x - c)².
+
+    All n m distances: along one axis they are about as many as a map has cells.
+    """
+    squared, index = (x[:, :, None] - centres[:, None, :]).square().min(dim=-1)
+    return index, squared
 
 
 def _nearest_on_axis(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:

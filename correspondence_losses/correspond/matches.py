@@ -99,7 +99,7 @@ def keep_closest(index_b: Tensor, squared_distance: Tensor, num_matches: int) ->
         num_matches: Number of slots ``k`` of the result.
     """
     cells = index_b.shape[-1]
-    key = squared_distance.where(~squared_distance.isnan(), -torch.inf)
+    key = squared_distance.nan_to_num(nan=-torch.inf, posinf=torch.inf)
     kept_cells = min(num_matches, cells)
     # The k-th smallest value is unique where its position is not: ties at it are broken by hand.
     threshold = key.topk(kept_cells, largest=False).values[..., -1:]
