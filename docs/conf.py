@@ -64,9 +64,20 @@ sphinx_gallery_conf = {
     "filename_pattern": "/plot_",
     "ignore_pattern": r"pictures\.py",
     "abort_on_example_error": True,
+    "capture_repr": (),
     "download_all_examples": False,
     "show_memory": False,
     "reference_url": {"correspondence_losses": None},
     "within_subsection_order": "ExampleTitleSortKey",
 }
 warnings.filterwarnings("ignore", category=UserWarning, message="FigureCanvasAgg is non-interactive")
+
+
+def _clear(app, what, name, obj, options, lines):
+    """Leave out what says nothing: a package's docstring under its page's title, a field's number in its tuple."""
+    if what == "module" or (lines and lines[0].startswith("Alias for field number")):
+        lines.clear()
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _clear)

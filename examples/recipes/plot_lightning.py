@@ -7,11 +7,11 @@ under any precision that the trainer is set to. A dictionary of two loaders give
 """
 
 import lightning as L
+import timm
 import torch
 from pictures import draw_scenes, show
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from correspondence_losses import FPNFusionHead, SAMPoolingBlock
 
@@ -19,12 +19,12 @@ from correspondence_losses import FPNFusionHead, SAMPoolingBlock
 class Adaptation(L.LightningModule):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.backbone = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).backbone
-        self.head = FPNFusionHead([40, 960], num_classes, fpn_channels=32)
+        self.backbone = timm.create_model("resnet10t", features_only=True, out_indices=(0, 1, 2), pretrained=False)
+        self.head = FPNFusionHead(self.backbone.feature_info.channels(), num_classes, fpn_channels=32)
         self.pooling = SAMPoolingBlock(in_channels=32)
 
     def forward(self, images):
-        return self.head(list(self.backbone(images).values()), size=images.shape[-2:])
+        return self.head(self.backbone(images), size=images.shape[-2:])
 
     def training_step(self, batch, batch_idx):
         (images, labels), (unlabelled, segments) = batch["labelled"], batch["unlabelled"]
@@ -34,7 +34,7 @@ class Adaptation(L.LightningModule):
         return supervised + 0.05 * pooled
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=1e-3)
+        return torch.optim.Adam(self.parameters(), lr=3e-3)
 
 
 # %%
@@ -42,12 +42,12 @@ class Adaptation(L.LightningModule):
 
 L.seed_everything(0)
 loaders = {
-    "labelled": DataLoader(TensorDataset(*draw_scenes(12)), batch_size=4, shuffle=True),
-    "unlabelled": DataLoader(TensorDataset(*draw_scenes(12, target=True, seed=1)), batch_size=4, shuffle=True),
+    "labelled": DataLoader(TensorDataset(*draw_scenes(12)), batch_size=2, shuffle=True),
+    "unlabelled": DataLoader(TensorDataset(*draw_scenes(12, target=True, seed=1)), batch_size=2, shuffle=True),
 }
 model = Adaptation(num_classes=4)
 trainer = L.Trainer(
-    max_epochs=5, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    max_epochs=10, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
 )
 trainer.fit(model, loaders)
 print({name: round(float(value), 3) for name, value in trainer.callback_metrics.items()})

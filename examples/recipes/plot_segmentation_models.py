@@ -1,9 +1,9 @@
 """
-A U-Net of segmentation_models.pytorch
-======================================
+A U-Net of smp
+==============
 
-The models of `segmentation_models.pytorch <https://smp.readthedocs.io>`_ have an encoder, a decoder and a head. The
-decoder's output, at image size, is what the head classifies: pooling reads it with a forward hook, whatever the
+The models of smp, `segmentation_models.pytorch <https://smp.readthedocs.io>`_, have an encoder, a decoder and a head.
+The decoder's output, at image size, is what the head classifies: pooling reads it with a forward hook, whatever the
 architecture.
 """
 

@@ -16,21 +16,21 @@ from correspondence_losses import FPNFusionHead, SAMPoolingBlock
 
 torch.manual_seed(0)
 labelled, labels = draw_scenes(16)  # flat colours
-unlabelled, truth = draw_scenes(17, target=True, seed=1)  # texture, light and noise; the truth is never trained on
+unlabelled, truth = draw_scenes(17, target=True, seed=1)  # texture, light, noise; the truth stays unseen
 segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment"
 
-backbone = timm.create_model("convnext_atto", features_only=True, pretrained=False)
+backbone = timm.create_model("resnet10t", features_only=True, out_indices=(0, 1, 2), pretrained=False)
 head = FPNFusionHead(backbone.feature_info.channels(), num_classes=4, fpn_channels=32)
 pooling = SAMPoolingBlock(in_channels=32)
 modules = torch.nn.ModuleList([backbone, head, pooling])
-optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3)
+optimizer = torch.optim.Adam(modules.parameters(), lr=3e-3)
 
 # %%
 # ``SAMPoolingBlock.criterion`` is the loss by itself: its ``terms`` are the invariance inside segments and the
 # separation between them. Their sum is the loss, so nothing is computed twice.
 
 history = []
-for _ in range(60):
+for _ in range(61):
     batch = torch.randperm(16)[:2]
     logits, features = head(backbone(torch.cat([labelled[batch], unlabelled[batch]])), size=(96, 128))
     terms = pooling.criterion.terms(pooling.project(features[2:], (96, 128)), segments[batch])
@@ -52,6 +52,7 @@ axis.legend(fontsize=8)
 # %%
 # And what the network says of an unlabelled image that it has not seen. The projection needs no segments.
 
+modules.eval()
 with torch.no_grad():
     logits, features = head(backbone(unlabelled[16:]), size=(96, 128))
     projection = pooling.project(features, (96, 128))
