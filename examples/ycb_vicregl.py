@@ -9,7 +9,9 @@ on when the same command is given again.
 """
 
 from correspondence_losses.reference.command_line import settings_from_command_line
+from correspondence_losses.reference.errors import one_line_errors
 from correspondence_losses.reference.run import run
 
 if __name__ == "__main__":
-    run(settings_from_command_line(tables=["4.1", "4.2", "4.3"], preset="unpaired_sam", description=__doc__))
+    with one_line_errors():
+        run(settings_from_command_line(tables=["4.1", "4.2", "4.3"], preset="unpaired_sam", description=__doc__))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from ycb_layouts import random_frame, synthetic_meta, write_original
+from ycb_layouts import random_frame, real_sample, synthetic_meta, write_original
 
 from correspondence_losses.functional.vicreg import Convention
 from correspondence_losses.reference import loop
@@ -26,6 +26,7 @@ from correspondence_losses.reference.presets import load_presets
 from correspondence_losses.reference.record import plain
 from correspondence_losses.reference.run import run
 from correspondence_losses.reference.run_data import RunData
+from correspondence_losses.reference.trained import TrainedModel
 from correspondence_losses.reference.views import MultiCrop
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ycb_vicregl.py"
@@ -85,6 +86,12 @@ def separate(data: Path, tmp_path_factory: pytest.TempPathFactory) -> VICRegLSet
     settings = tiny(data, tmp_path_factory.mktemp("separate"), training="separate", arrangement="multiple_frames")
     run(settings)
     return settings
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For runs whose figures, most of the time that they take, are not looked at."""
+    monkeypatch.setattr("correspondence_losses.reference.run._Run._draw", lambda *_: None)
 
 
 def same_numbers(one: Path, other: Path) -> None:
@@ -235,6 +242,7 @@ def test_a_run_of_two_stages_leaves_a_backbone_and_a_head_on_it(separate: VICReg
         assert name.startswith("head.") or torch.equal(tensor, before[name])
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(("training", "call"), [("joint", 5), ("separate", 3), ("separate", 9)])
 def test_killed_and_resumed_equals_never_stopped(
     request: pytest.FixtureRequest, training: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -261,6 +269,7 @@ def test_killed_and_resumed_equals_never_stopped(
         same_numbers(whole.output / "backbone", killed.output / "backbone")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_overwriting_starts_both_stages_anew(
     separate: VICRegLSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +284,7 @@ def test_overwriting_starts_both_stages_anew(
         assert json.loads((folder / "results.json").read_text())["settings"]["seed"] == 1
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_heads_share_a_backbone(separate: VICRegLSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = steps_done(monkeypatch)
     backbone = separate.output / "backbone"
@@ -282,10 +292,14 @@ def test_heads_share_a_backbone(separate: VICRegLSettings, tmp_path: Path, monke
     results = run(other)
     assert steps == [0, 1, 2, 3, 4, 5]  # of the head
     assert results["settings"]["labelled"] == "train"
+    with pytest.raises(CheckpointError, match="holds a model that predicts no classes"):
+        TrainedModel(backbone)
+    assert TrainedModel(other.output, accelerator="cpu").step == 6
     with pytest.raises(CheckpointError, match=r"alpha: 0.75 there, 0.5 now"):
         run(dataclasses.replace(other, alpha=0.5))
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("training", ["joint", "separate"])
 def test_two_processes_train_as_one_with_the_same_global_batch(
     training: str, joint: VICRegLSettings, tmp_path: Path
@@ -320,6 +334,7 @@ def test_two_processes_train_as_one_with_the_same_global_batch(
         np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_runs(name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     preset = PRESETS[name]
@@ -329,7 +344,6 @@ def test_every_preset_runs(name: str, data: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(RunData, "pairs", lambda _: source)
     monkeypatch.setattr(RunData, "single_objects", lambda *_: source)
     monkeypatch.setattr(f"{family}.single_object_frames", lambda _: singles)
-    monkeypatch.setattr("correspondence_losses.reference.run._Run._draw", lambda *_: None)
     changes = {
         "data": str(data),
         "output": str(tmp_path / "run"),
@@ -338,7 +352,7 @@ def test_every_preset_runs(name: str, data: Path, tmp_path: Path, monkeypatch: p
         "steps_per_epoch": 1,
         "num_workers": 0,
         "image_size": [32, 64],
-        "crops": {**preset.settings.get("crops", {}), "large_size": 64, "small_size": 32},
+        "crops": {"num_small": 2, **preset.settings.get("crops", {}), "large_size": 64, "small_size": 32},
         "projector_channels": [8],
         "expander_channels": [8],
         "batch_size": 2,
@@ -354,6 +368,28 @@ def test_every_preset_runs(name: str, data: Path, tmp_path: Path, monkeypatch: p
     assert results["settings"].get("frozen_backbone", False) == (preset.table == "4.1")
 
 
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("arrangement", ["unpaired", "multiple_frames"])
+def test_real_frames(arrangement: str, tmp_path: Path) -> None:
+    settings = tiny(
+        real_sample(),
+        tmp_path,
+        arrangement=arrangement,
+        labelled="synthetic" if arrangement == "unpaired" else "val",  # ten frames of one scene
+        max_unlabelled_frames=2,
+        max_evaluation_frames=2,
+        sam_weight=0.2 if arrangement == "unpaired" else 0.0,
+        epochs=1,
+        steps_per_epoch=1,
+    )
+    results = run(settings)
+    assert 0 <= results["mean_iou"] <= 1
+    task = settings.task(RunData(Fabric(accelerator="cpu", devices=1), settings))
+    views = task.stream[0].views
+    assert all(grid.valid.any() for grid in views.grids)  # each view has a place in the seed frame
+    assert (views.pictures.max() > 0) == (arrangement == "multiple_frames")
+
+
 def test_the_thesis_scale_is_the_default_of_the_settings() -> None:
     read = preset_settings("single_frame_synthetic", scale="thesis")
     assert isinstance(read, VICRegLSettings)
@@ -361,6 +397,7 @@ def test_the_thesis_scale_is_the_default_of_the_settings() -> None:
     assert preset_settings("multiple_arrangements_21_views_real").crops.num_small == 25
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_vicregl_wants_two_samples_and_counts_those_of_all_processes(data: Path, tmp_path: Path) -> None:
     alone = tiny(data, tmp_path, batch_size=1)
     with pytest.raises(ValueError, match="batch_size must be at least 2 for the statistics of VICRegL"):

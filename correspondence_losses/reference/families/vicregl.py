@@ -144,6 +144,11 @@ class VICRegLSettings(RunSettings):
                 '"bf16-mixed" does not'
             )
 
+    @property
+    def predicts(self) -> bool:
+        """Whether the model has a head."""
+        return self.training != "backbone"
+
     def stages(self) -> Sequence[RunSettings]:
         """Return the runs that this is done in: a stage that needs no views is one of the segmentation family."""
         if self.training == "frozen":
@@ -234,7 +239,7 @@ class _VICRegLTask(Task):
             raise ValueError("batch_size must be at least 2 for the statistics of VICRegL in one process, got 1")
         self.settings = settings
         self.data = data
-        self.evaluates = settings.training == "joint"
+        self.evaluates = settings.predicts
         self.methods = ("predict", "project") if self.evaluates else ("project",)
         # Those of "paired" are the same frames either way, and the latter have renders.
         own_labels = self.evaluates and settings.arrangement not in ("unpaired", "paired")
