@@ -1,31 +1,24 @@
 """Reading single files of a data set: each function returns what it promises or raises :class:`DataError`.
 
-Pillow and SciPy report damaged files with whatever exception the damage happens to provoke, so the boundary to them
-catches ``Exception`` and names the file instead.
+Pillow reports damaged files with whatever exception the damage happens to provoke, so the boundary to it catches
+``Exception`` and names the file instead.
 """
 
-import io
 import json
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.mat import read_arrays
 
 MAX_PIXELS = 64 * 2**20
 """Images above this size are refused before they are decoded: they are damaged headers, or made to exhaust memory."""
-
-MAX_MAT_BYTES = 2**29
-"""MAT files that unpack to more are refused: YCB-Video's take 4 MB, and a small file can be made to unpack to anything.
-"""
 
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 """What is decoded, whatever a file is called: Pillow knows dozens of formats, and runs Ghostscript for one of them."""
@@ -111,55 +104,14 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
             that is not a real numeric array with finite values.
     """
     with _reading(path, "a MATLAB 5 file"):
-        content = path.read_bytes()
-        stream: Any = io.BytesIO(content)  # SciPy's stubs know of paths only
-        major, _ = scipy.io.matlab.matfile_version(stream)
-        if major != 1:
-            raise DataError(f"{path}: wanted a MATLAB 5 file, got one of another version")
-        stream = io.BytesIO(_unpack_mat(path, content))
-        for name, _, kind in scipy.io.whosmat(stream):
-            # Before they are loaded: SciPy recurses into cells and structs until the stack is used up.
-            if name in (*required, *optional) and kind not in _MAT_NUMBERS:
-                raise DataError(f"{path}: {name} must be an array of real numbers, got a {kind} array")
-        stream.seek(0)
-        loaded = scipy.io.loadmat(stream, variable_names=[*required, *optional])
-    missing = [name for name in required if name not in loaded]
+        arrays = read_arrays(path.read_bytes(), (*required, *optional))
+    missing = [name for name in required if name not in arrays]
     if missing:
         raise DataError(f"{path}: has no {' and no '.join(missing)}")
-    arrays = {name: loaded[name] for name in (*required, *optional) if name in loaded}
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-            raise DataError(f"{path}: {name} must be an array of real numbers")
         if not np.isfinite(array).all():
             raise DataError(f"{path}: {name} holds values that are not finite")
     return arrays
-
-
-_MAT_HEADER = 128
-_MAT_COMPRESSED = 15
-_MAT_NUMBERS = {"double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
-
-
-def _unpack_mat(path: Path, content: bytes) -> bytes:
-    """Return a MATLAB 5 file with its compressed variables unpacked, none of them beyond :data:`MAX_MAT_BYTES`."""
-    order = "<" if content[_MAT_HEADER - 2 : _MAT_HEADER] == b"IM" else ">"
-    parts, at, size = [content[:_MAT_HEADER]], _MAT_HEADER, 0
-    while at < len(content):
-        kind, length = struct.unpack_from(f"{order}II", content, at)
-        end = at + 8 + length
-        if kind == _MAT_COMPRESSED:
-            unpacker = zlib.decompressobj()
-            part = unpacker.decompress(content[at + 8 : end], MAX_MAT_BYTES - size + 1)
-            if len(part) <= MAX_MAT_BYTES - size and not unpacker.eof:
-                raise DataError(f"{path}: ends within a compressed variable")
-        else:
-            part = content[at:end]
-        size += len(part)
-        if size > MAX_MAT_BYTES:
-            raise DataError(f"{path}: unpacks to more than {MAX_MAT_BYTES} bytes")
-        parts.append(part)
-        at = end
-    return b"".join(parts)
 
 
 def read_json(path: Path) -> Any:

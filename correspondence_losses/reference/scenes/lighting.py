@@ -1,5 +1,7 @@
 """Light from everywhere: images of radiance, longitude by latitude, procedural or from the user's files."""
 
+import re
+import struct
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,7 @@ __all__ = ["environment_files", "load_environment", "room_environment", "studio_
 Environment = NDArray[np.float32]
 
 _BRIGHTEST = 1e9
+_MAX_PIXELS = 2**25
 _SUFFIXES = (".exr", ".hdr", ".pfm")
 
 
@@ -67,6 +70,7 @@ def load_environment(path: Path, max_height: int = 256) -> Environment:
         ValueError: The file is missing or damaged, or holds values that are no radiance.
     """
     try:
+        _check_size(path)
         light = _read_exr(path) if path.suffix.lower() == ".exr" else _read_with_opencv(path)
     except Exception as error:  # whatever exception the damage happens to provoke
         raise ValueError(f"{path}: cannot be read as an image of radiance ({error})") from error
@@ -77,6 +81,20 @@ def load_environment(path: Path, max_height: int = 256) -> Environment:
     light = light[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
     scaled: Environment = (light / max(float(light.mean()), 1e-6)).astype(np.float32)
     return scaled
+
+
+def _check_size(path: Path) -> None:
+    """Refuse what would take gigabytes before anything is decoded."""
+    with path.open("rb") as stream:
+        head = stream.read(2**16)
+    if path.suffix.lower() == ".exr":
+        windows = re.findall(rb"d(?:ata|isplay)Window\0box2i\0\x10\0\0\0(.{16})", head, re.DOTALL)
+        corners = [struct.unpack("<4i", window) for window in windows]
+        sizes = [(right - left + 1, bottom - top + 1) for left, top, right, bottom in corners]
+    else:
+        sizes = [(int(a), int(b)) for a, b in re.findall(rb"(?:P[Ff]|[-+]Y)\s+([0-9]+)\s+(?:[-+]X\s+)?([0-9]+)", head)]
+    if not sizes or not all(0 < width * height <= _MAX_PIXELS for width, height in sizes):
+        raise ValueError(f"wanted 1 to {_MAX_PIXELS} pixels, got {' and '.join(f'{a} x {b}' for a, b in sizes)}")
 
 
 def _read_exr(path: Path) -> NDArray[np.float64]:
