@@ -16,6 +16,7 @@ __all__ = [
     "PALETTE",
     "colorize",
     "colorize_segments",
+    "component_images",
     "plot_comparison",
     "plot_curves",
     "plot_images",
@@ -59,6 +60,19 @@ def projection_image(projection: NDArray[np.floating]) -> NDArray[np.uint8]:
     stretched = (projection - low) / np.maximum(high - low, 1e-8)
     image: NDArray[np.uint8] = (255 * np.clip(stretched, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
     return image
+
+
+def component_images(maps: NDArray[np.floating]) -> list[NDArray[np.uint8]]:
+    """Show feature maps (n, d, h, w) as images by their first three principal components (fig. 3.6).
+
+    Components and colours are those of all maps together, so that equal features have equal colours.
+    """
+    wide = np.concatenate(list(maps), axis=-1)
+    vectors = wide.reshape(len(wide), -1).astype(np.float64)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    directions = np.linalg.eigh(vectors @ vectors.T)[1][:, :-4:-1]
+    image = projection_image((directions.T @ vectors).reshape(-1, *wide.shape[1:]))
+    return np.split(image, len(maps), axis=1)
 
 
 def plot_images(path: Path, rows: Sequence[Sequence[Panel]], title: str) -> None:

@@ -45,8 +45,9 @@ def load_presets() -> dict[str, Preset]:
     """Return all presets by name, in the order of the tables and of their rows."""
     presets = [
         Preset(name=path.stem.split("-", 1)[1], **yaml.safe_load(path.read_text(encoding="utf-8")))
-        for path in sorted(_FOLDER.glob("table_*/*.yaml"))
+        for path in sorted(_FOLDER.glob("*/[0-9]*-*.yaml"))
     ]
+    presets.sort(key=lambda preset: preset.table.removeprefix("fig. "))
     return {preset.name: preset for preset in presets}
 
 

@@ -1,0 +1,91 @@
+"""RefineNet with its feature maps aligned between two domains (chapter 3)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from correspondence_losses.blocks import MultiLevelDiscriminator, RefineNet
+from correspondence_losses.losses import LSGANLoss, MaskedL2Loss
+
+__all__ = ["LEVELS", "FrameLevelModel"]
+
+LEVELS = {16: 1, 8: 2, 4: 3}
+"""The maps that can be aligned: by what part of the image's size they have, their place among RefineNet's maps, and
+how often a discriminator halves them."""
+
+
+class FrameLevelModel(nn.Module):
+    """RefineNet over a backbone, with the losses of equation 3.1 and of section 3.2.
+
+    Args:
+        backbone: Returns four feature maps, at 1/4, 1/8, 1/16 and 1/32 of the image.
+        channels: Their channels.
+        num_classes: Classes, background included.
+        decoder_channels: Width of RefineNet.
+        levels: Which of its maps are aligned, of 16, 8 and 4: the map at 1/16 of the image's size, and so on.
+        l2_weight: Weight of the distance between the maps of two paired images; 0 does without.
+        adversarial_weight: Weight of the side of the features in the game with the discriminators; 0 does without.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        channels: Sequence[int],
+        *,
+        num_classes: int,
+        decoder_channels: int,
+        levels: Sequence[int],
+        l2_weight: float,
+        adversarial_weight: float,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.refinenet = RefineNet(channels, num_classes, decoder_channels)
+        self.levels = tuple(levels)
+        self.l2_weight = l2_weight
+        self.l2 = MaskedL2Loss()
+        self.adversarial_weight = adversarial_weight
+        self.lsgan = LSGANLoss()
+        self.discriminator = None
+        if adversarial_weight > 0:
+            widths = [decoder_channels] * len(self.levels)
+            self.discriminator = MultiLevelDiscriminator(widths, [LEVELS[level] for level in self.levels])
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the loss terms of a batch by name; ``"loss"`` is to be minimised.
+
+        The labelled images are the source of the game: the features of the unlabelled ones are to pass for theirs,
+        since it is on theirs that the classifier learns. Each player's gradient reaches that player alone.
+        """
+        images, label = batch["image"], batch["label"]
+        aligned = self.l2_weight > 0 or self.discriminator is not None
+        if aligned:  # both domains go through the network together
+            images = torch.cat([images, batch["unlabelled_image"]])
+        logits, maps = self._logits_and_maps(images)
+        segmentation = F.cross_entropy(logits[: len(label)].float(), label)
+        terms = {"loss": segmentation, "segmentation": segmentation}
+        source, target = ([level[part] for level in maps] for part in (slice(len(label)), slice(len(label), None)))
+        if self.l2_weight > 0:
+            distances = self.l2.terms(target, source, label).levels
+            terms |= {f"l2_{level}": distance for level, distance in zip(self.levels, distances, strict=True)}
+            terms["loss"] = terms["loss"] + self.l2_weight * torch.stack(distances).sum()
+        if self.discriminator is not None:
+            generator, discriminator = self.lsgan.terms(self.discriminator, source, target)
+            terms |= {"generator": generator, "discriminator": discriminator}
+            terms["loss"] = terms["loss"] + self.adversarial_weight * generator + discriminator
+        return terms
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the logits (b, num_classes, H, W) of images (b, 3, H, W)."""
+        return self._logits_and_maps(images)[0]
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the maps (b, decoder_channels, h, w) of the levels that are aligned."""
+        return self._logits_and_maps(images)[1]
+
+    def _logits_and_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        output: Any = self.refinenet(self.backbone(images), (images.shape[-2], images.shape[-1]))
+        return output.logits, [output.maps[LEVELS[level]] for level in self.levels]
