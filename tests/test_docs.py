@@ -1,0 +1,36 @@
+"""The documentation names what the library has, and its checker of links can fail."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import correspondence_losses
+
+DOCS = Path(__file__).parents[1] / "docs"
+pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not in this distribution")
+
+
+@pytest.mark.parametrize("package", ["functional", "correspond", "losses", "blocks"])
+def test_api_pages_list_every_public_name(package: str) -> None:
+    module = getattr(correspondence_losses, package)
+    page = (DOCS / "api" / f"{package}.md").read_text(encoding="utf-8")
+    listed = {line.strip() for line in page.splitlines() if line.startswith("   ")}
+    for name in module.__all__:
+        thing = getattr(module, name)
+        parts_of_a_loss = inspect.isclass(thing) and issubclass(thing, tuple) and name.endswith(("Terms", "Output"))
+        figures = name in ("CollapseDiagnostics", "SegmentStatistics")
+        assert name in listed or parts_of_a_loss or figures, f"docs/api/{package}.md does not list {name}"
+
+
+@pytest.mark.parametrize(
+    ("link", "status"), [("b.html#there", 0), ("b.html#nowhere", 1), ("c.html", 1), ("https://example.org", 0)]
+)
+def test_link_checker(tmp_path: Path, link: str, status: int) -> None:
+    (tmp_path / "a.html").write_text(f'<a href="{link}">x</a>', encoding="utf-8")
+    (tmp_path / "b.html").write_text('<p id="there">x</p>', encoding="utf-8")
+    run = subprocess.run([sys.executable, str(DOCS / "check_links.py"), str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == status
+    assert (link in run.stdout) == bool(status)
