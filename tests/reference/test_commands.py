@@ -228,7 +228,7 @@ def test_errors_are_one_line(
     (broken / "settings.json").write_bytes((folder / "settings.json").read_bytes())
     (broken / "checkpoint.pt").write_bytes(b"nothing")
     for arguments, message in [
-        (("train", "--data", tmp_path / "none"), "is not a folder"),
+        (("train", "--data", tmp_path / "none", "--output", tmp_path / "run"), "is not a folder"),
         (("train", "--epochs", 0), "epochs must be above 0"),
         (("evaluate", tmp_path), "holds no run"),
         (("evaluate", broken), "checkpoint.pt: is damaged"),
