@@ -24,7 +24,7 @@ def test_recipe_runs(recipe: Path, tmp_path: Path) -> None:
         pytest.skip(f"{', '.join(missing)} not installed: they are in the extra recipes")
     environment = os.environ | {"MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(
-        [sys.executable, str(recipe)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, str(recipe)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900
     )
     assert run.returncode == 0, run.stderr
 
