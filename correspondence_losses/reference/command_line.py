@@ -189,8 +189,10 @@ def _without_own(parsed: Namespace) -> Namespace:
 
 
 def _refuse_aliases(path: Path) -> None:
+    # The parser in Python takes the square of the depth of nesting.
+    parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with path.open(encoding="utf-8") as file:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(file, yaml.SafeLoader)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(file, parser)):
             raise ValueError("aliases (*name) are not read")
 
 
