@@ -119,6 +119,6 @@ def check_labels(name: str, labels: Tensor, num_labels: int) -> None:
         return
     if torch._C._functorch.is_functorch_wrapped_tensor(labels):
         return
-    low, high = labels.aminmax()
+    low, high = labels.long().aminmax()  # there is none of uint16 and its like
     if low < 0 or high >= num_labels:
         raise ValueError(f"{name} must lie in [0, {num_labels}), got values from {int(low)} to {int(high)}")

@@ -216,13 +216,14 @@ def _check_masks(masks: Tensor, num_segments: int | None, ignore_index: int | No
 
 def _check_label_map(labels: Tensor, num_segments: int | None, ignore_index: int | None) -> tuple[Tensor, int]:
     """Labels as (b, n) in [0, s], where s stands for no segment, and s."""
+    labels = labels.long()  # PyTorch has no reductions of uint16, in which masks are kept, nor of its like
     if num_segments is None:
         if torch.compiler.is_compiling():
             raise ValueError("num_segments must be given under torch.compile")
         num_segments = max(int(labels.max()) + 1, 1)
     check_count("num_segments", num_segments)
     check_labels("segments", labels, num_segments)
-    labels = labels.reshape(-1, labels.shape[-2] * labels.shape[-1]).long()
+    labels = labels.reshape(-1, labels.shape[-2] * labels.shape[-1])
     outside = (labels < 0) | (labels >= num_segments)
     if ignore_index is not None:
         outside |= labels == ignore_index

@@ -158,4 +158,4 @@ class SegmentContrastiveLoss(nn.Module):
             raise ValueError("num_segments must be given under torch.compile")
         if self.gather and num_ranks() > 1:
             raise ValueError("num_segments must be given to gather, so that all ranks count alike")
-        return max(int(segments_a.max()), int(segments_b.max()), 0) + 1
+        return max(int(segments_a.long().max()), int(segments_b.long().max()), 0) + 1

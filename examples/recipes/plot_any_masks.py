@@ -25,7 +25,7 @@ images, labels = draw_scenes(1, target=True)
 
 records = [{"segmentation": (labels[0] == label).numpy(), "stability_score": 0.97} for label in (1, 2, 3)]
 records.append({"segmentation": (labels[0] >= 0).numpy(), "stability_score": 0.96})
-segments = torch.from_numpy(paint_masks(records, size=(96, 128)).astype("int64"))[None]
+segments = torch.from_numpy(paint_masks(records, size=(96, 128)))[None]
 
 features = torch.randn(1, 64, 24, 32)  # of your model
 loss, projection = SAMPoolingBlock(in_channels=64)(features, segments)
@@ -45,6 +45,6 @@ config = SamConfig(
 processor = SamImageProcessor(size={"longest_edge": 128}, pad_size={"height": 128, "width": 128})
 generate = pipeline("mask-generation", model=SamModel(config), image_processor=processor)
 masks = generate(to_pil_image(images[0]), points_per_crop=8, pred_iou_thresh=-10.0, stability_score_thresh=0.0)
-segments = torch.from_numpy(paint_masks(masks, size=(96, 128), min_area=100).astype("int64"))[None]
+segments = torch.from_numpy(paint_masks(masks, size=(96, 128), min_area=100))[None]
 print(len(masks["masks"]), "masks,", int(segments.max()), "segments")
 loss, projection = SAMPoolingBlock(in_channels=64)(features, segments)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from correspondence_losses.functional import segment_invariance_loss, segment_separation_loss, segment_statistics
-from correspondence_losses.losses import SegmentRegularizationLoss
+from correspondence_losses.losses import SegmentContrastiveLoss, SegmentRegularizationLoss
 
 
 @pytest.fixture
@@ -71,3 +71,16 @@ def test_bad_settings_name_the_argument(options: dict[str, Any], message: str) -
 def test_bad_features_name_the_argument() -> None:
     with pytest.raises(ValueError, match=r"features must have shape \(b, d, H, W\), got \(3, 4, 4\)"):
         SegmentRegularizationLoss()(torch.zeros(3, 4, 4), torch.zeros(4, 4).long())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32, torch.uint32])
+def test_label_maps_of_any_integer_type_serve(dtype: torch.dtype) -> None:
+    """Masks are kept as uint16, which PyTorch can hardly compute with."""
+    features = torch.randn(2, 3, 8, 9)
+    segments = torch.randint(0, 6, (2, 8, 9))
+    expected = SegmentRegularizationLoss()(features, segments)
+    assert SegmentRegularizationLoss()(features, segments.to(dtype)) == expected
+    contrast = SegmentContrastiveLoss()
+    other = torch.randn(2, 3, 8, 9)
+    labels = segments.to(dtype)
+    assert contrast(features, labels, other, labels) == contrast(features, segments, other, segments)
