@@ -62,7 +62,7 @@ def show(panels: dict[str, Tensor]) -> Figure:
     figure, axes = plt.subplots(1, len(panels), figsize=(2.5 * len(panels), 2.2), layout="constrained", squeeze=False)
     for axis, (title, panel) in zip(axes[0], panels.items(), strict=True):
         if panel.ndim == 2:
-            axis.imshow(panel % 20, cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
+            axis.imshow(panel.long() % 20, cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
         else:
             low, high = panel.detach().aminmax(dim=2, keepdim=True)
             low, high = low.amin(1, keepdim=True), high.amax(1, keepdim=True)
