@@ -46,5 +46,5 @@ processor = SamImageProcessor(size={"longest_edge": 128}, pad_size={"height": 12
 generate = pipeline("mask-generation", model=SamModel(config), image_processor=processor)
 masks = generate(to_pil_image(images[0]), points_per_crop=8, pred_iou_thresh=-10.0, stability_score_thresh=0.0)
 segments = torch.from_numpy(paint_masks(masks, size=(96, 128), min_area=100))[None]
-print(len(masks["masks"]), "masks,", int(segments.max()), "segments")
+print(len(masks["masks"]), "masks,", int(segments.long().max()), "segments")
 loss, projection = SAMPoolingBlock(in_channels=64)(features, segments)
