@@ -1,5 +1,7 @@
 """Annotations of scenes agree with each other and with the colours; arrangements are physical."""
 
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -271,6 +273,24 @@ def test_srgb_round_trip_and_exposure():
     lamp[:4] = 100
     assert automatic_exposure(lamp, np.full((16, 3), 0.5, np.float32)) * 100 == pytest.approx(1.6, rel=0.01)
     assert automatic_exposure(lamp[:0], lamp[:0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.exr", b""),
+        ("a.exr", b"v/1\x01\2\0\0\0dataWindow\0box2i\0\x10\0\0\0" + struct.pack("<4i", 0, 0, 2**20, 2**20) + b"\0"),
+        ("a.exr", b"v/1\x01\2\0\0\0generatedBy\0string\0" + struct.pack("<i", 2**31 - 1) + b"x"),
+        ("a.hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 100000 +X 100000\n"),
+        ("a.hdr", b"#?RADIANCE\n\n-Y 2 +X 2\n"),
+        ("a.pfm", b"PF\n100000 100000\n-1.0\n"),
+        ("a.pfm", b"PF\n1 1\n-1.0\n" + struct.pack("<3f", 1, 2, float("nan"))),
+    ],
+)
+def test_damaged_light_is_named_before_memory_is_used_up(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}: "):
+        load_environment(tmp_path / name)
 
 
 def test_environments_are_light_from_everywhere(tmp_path):

@@ -86,15 +86,30 @@ def load_environment(path: Path, max_height: int = 256) -> Environment:
 def _check_size(path: Path) -> None:
     """Refuse what would take gigabytes before anything is decoded."""
     with path.open("rb") as stream:
-        head = stream.read(2**16)
+        head = stream.read(2**20)
     if path.suffix.lower() == ".exr":
-        windows = re.findall(rb"d(?:ata|isplay)Window\0box2i\0\x10\0\0\0(.{16})", head, re.DOTALL)
-        corners = [struct.unpack("<4i", window) for window in windows]
-        sizes = [(right - left + 1, bottom - top + 1) for left, top, right, bottom in corners]
-    else:
-        sizes = [(int(a), int(b)) for a, b in re.findall(rb"(?:P[Ff]|[-+]Y)\s+([0-9]+)\s+(?:[-+]X\s+)?([0-9]+)", head)]
-    if not sizes or not all(0 < width * height <= _MAX_PIXELS for width, height in sizes):
-        raise ValueError(f"wanted 1 to {_MAX_PIXELS} pixels, got {' and '.join(f'{a} x {b}' for a, b in sizes)}")
+        left, top, right, bottom = struct.unpack("<4i", _exr_attributes(head)[b"dataWindow"])
+        width, height = right - left + 1, bottom - top + 1
+    else:  # HDR has "-Y 512 +X 1024", PFM "PF", its width and its height
+        found = re.search(rb"(?:P[Ff]|[-+]Y)\s+([0-9]+)\s+(?:[-+]X\s+)?([0-9]+)", head)
+        width, height = (int(extent) for extent in found.groups()) if found else (0, 0)
+    if width < 1 or not 1 <= height <= _MAX_PIXELS // width:
+        raise ValueError(f"wanted 1 to {_MAX_PIXELS} pixels, got {width} x {height}")
+
+
+def _exr_attributes(head: bytes) -> dict[bytes, bytes]:
+    """Return the header of an EXR file, in which each attribute has a name, a type and a size."""
+    attributes, at = {}, 8
+    while head[at]:
+        name_end = head.index(b"\0", at)
+        type_end = head.index(b"\0", name_end + 1)
+        (size,) = struct.unpack_from("<i", head, type_end + 1)
+        begin = type_end + 5
+        if not 0 <= size <= len(head) - begin:
+            raise ValueError(f"its header holds an attribute of {size} bytes")
+        attributes[head[at:name_end]] = head[begin : begin + size]
+        at = begin + size
+    return attributes
 
 
 def _read_exr(path: Path) -> NDArray[np.float64]:
