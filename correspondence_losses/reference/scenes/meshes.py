@@ -1,5 +1,6 @@
 """The meshes of the 21 classes: procedural ones, or the user's own."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def load_mesh(path: Path) -> Mesh:
     """
     trimesh = require("trimesh")
     try:
-        loaded = trimesh.load(path, process=False, force="mesh")
+        with warnings.catch_warnings():  # trimesh decodes the texture, of any size
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            loaded = trimesh.load(path, process=False, force="mesh")
         vertices = np.asarray(loaded.vertices, dtype=np.float64)
         faces = np.asarray(loaded.faces, dtype=np.int64)
         uv = np.asarray(loaded.visual.uv, dtype=np.float64)
