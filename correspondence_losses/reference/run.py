@@ -62,12 +62,23 @@ def run(settings: RunSettings, *, fabric: Fabric | None = None) -> dict[str, Any
     stages = settings.stages()
     if fabric.global_rank == 0:  # before any of them: a stage's folder may hold that of an earlier one
         for stage in stages:
-            if stage.overwrite and (stage.output / _SETTINGS_FILE).exists():  # only ever remove what a run has made
-                shutil.rmtree(stage.output)
+            if stage.overwrite:
+                _remove_run(stage.output)
     results: dict[str, Any] = {}
     for stage in stages:
         results = _Run(fabric, stage).run()
     return results
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove the folder of a run, and only of a run: other programs have a settings.json too."""
+    path = folder / _SETTINGS_FILE
+    if not path.exists():
+        return
+    content = read_json(path)
+    if not isinstance(content, dict) or "family" not in content:
+        raise ValueError(f"output must be a run's folder, or new, to be overwritten: {path} is not that of a run")
+    shutil.rmtree(folder)
 
 
 def launch(settings: RunSettings) -> Fabric:

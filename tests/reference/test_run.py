@@ -230,6 +230,15 @@ def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_p
     np.testing.assert_allclose(training(2), training(1), rtol=1e-5, atol=1e-6)
 
 
+def test_only_the_folder_of_a_run_is_overwritten(settings: SegmentationSettings) -> None:
+    settings.output.mkdir()
+    other = settings.output / "settings.json"
+    other.write_text('{"editor.fontSize": 12}')
+    with pytest.raises(ValueError, match=r"settings\.json is not that of a run"):
+        run(dataclasses.replace(settings, overwrite=True))
+    assert other.exists()
+
+
 def test_accumulated_batches_train_as_one_large_one(settings: SegmentationSettings, tmp_path: Path) -> None:
     whole = dataclasses.replace(settings, epochs=1, batch_size=2, log_every=1)
     parts = dataclasses.replace(whole, batch_size=1, accumulate=2, output=tmp_path / "parts")
