@@ -4,6 +4,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
