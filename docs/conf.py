@@ -20,6 +20,7 @@ extensions = [
 exclude_patterns = [
     "_build",
     "performance/results.md",  # included by performance.md
+    "results/*.md",  # included by results.md
     "recipes/*.ipynb",
     "recipes/*.py",
     "recipes/*.md5",
