@@ -43,10 +43,19 @@ if __name__ == "__main__":
 """
 
 
+def _hear_ctrl_c() -> None:
+    """Undo what shells do to the commands that they run in the background: those, and their children, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt(script: Path, arguments: list[str], begun: Callable[[], bool]) -> None:
     """Start a script, and press Ctrl-C, which reaches its whole group of processes, when it has begun its work."""
     process = subprocess.Popen(
-        [sys.executable, str(script), *arguments], start_new_session=True, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(script), *arguments],
+        start_new_session=True,
+        preexec_fn=_hear_ctrl_c,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         end = time.monotonic() + SECONDS
