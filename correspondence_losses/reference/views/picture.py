@@ -43,6 +43,11 @@ class SeedFrame:
         return self.source.frame(self.name, self.background)
 
     @cached_property
+    def posed(self) -> PosedFrames:
+        """Its poses and the surface that it shows, as a batch of one."""
+        return _posed(self.frame)
+
+    @cached_property
     def segments(self) -> Tensor | None:
         """The segments (H, W), int64, or None without a cache."""
         if self.cache is None:
@@ -95,7 +100,7 @@ def posed_picture(seed: SeedFrame, frame: Frame, tolerance: float) -> Picture:
         frame: The image, with its poses and the surface that it shows.
         tolerance: As in :func:`~correspondence_losses.correspond.pose_grid`, in metres.
     """
-    here, there = _posed(frame), _posed(seed.frame)
+    here, there = _posed(frame), seed.posed
     return Picture(
         _image_tensor(frame.image), lambda grid: pose_grid(grid, here, there, tolerance=tolerance), seed.segments
     )
@@ -119,5 +124,6 @@ def _posed(frame: Frame) -> PosedFrames:
         object_ids=torch.from_numpy(frame.object_ids)[None],
         poses=torch.from_numpy(frame.poses)[None],
         intrinsics=torch.from_numpy(frame.intrinsics)[None],
-        **{name: torch.from_numpy(values)[None] for name, values in surface.items()},
+        # Contiguous, so that reading a few of its points copies no more than those.
+        **{name: torch.from_numpy(np.ascontiguousarray(values))[None] for name, values in surface.items()},
     )
