@@ -124,12 +124,14 @@ def plot_predictions(
 
 
 def plot_curves(path: Path, training: Sequence[Mapping[str, float]], evaluation: Sequence[Mapping[str, float]]) -> None:
-    """Save the training terms and the evaluation's scores over the steps."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
-    _curves(losses, training, "Training terms", log=True)
-    _curves(scores, evaluation, "Evaluation", log=False)
-    scores.set_ylim(0, 1)
+    """Save the training terms and, where there are any, the evaluation's scores over the steps."""
+    panels = 2 if evaluation else 1
+    figure = Figure(figsize=(5.5 * panels, 4), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    _curves(axes[0], training, "Training terms", log=True)
+    if evaluation:
+        _curves(axes[1], evaluation, "Evaluation", log=False)
+        axes[1].set_ylim(0, 1)
     _save(figure, path)
 
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from correspondence_losses.correspond import Matches, gather_matches
+from correspondence_losses.correspond import matches as matches_module
 from correspondence_losses.correspond.matches import keep_closest
 
 
@@ -15,7 +16,14 @@ def kept_by_sorting(index_b, distance, num_matches):
     return kept + [0] * padding, [index_b[cell] for cell in kept] + [0] * padding
 
 
-@settings(max_examples=50, deadline=None)
+@pytest.fixture(params=["sorting", "selecting"])
+def route(request, monkeypatch):
+    """Both ways of finding the closest, whatever the size."""
+    monkeypatch.setattr(matches_module, "_SORTED_CELLS", 2**40 if request.param == "sorting" else 0)
+
+
+@pytest.mark.usefixtures("route")
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.integers(0, 9), st.sampled_from([0.0, 1.0, 2.0, 4.0, float("inf")])), min_size=1, max_size=20
@@ -36,6 +44,7 @@ def test_keep_closest_follows_the_rule(pairs, num_matches):
     assert torch.isinf(matches.distance[0, count:]).all()
 
 
+@pytest.mark.usefixtures("route")
 def test_nan_distances_are_kept_so_that_they_show():
     matches = keep_closest(torch.tensor([[3, 4, 5]]), torch.tensor([[0.0, torch.nan, 1.0]]), 1)
     assert matches.index_a.tolist() == [[1]]

@@ -47,7 +47,7 @@ def load_presets() -> dict[str, Preset]:
         Preset(name=path.stem.split("-", 1)[1], **yaml.safe_load(path.read_text(encoding="utf-8")))
         for path in sorted(_FOLDER.glob("*/[0-9]*-*.yaml"))
     ]
-    presets.sort(key=lambda preset: preset.table.removeprefix("fig. "))
+    presets.sort(key=lambda preset: _place(preset.table))
     return {preset.name: preset for preset in presets}
 
 
@@ -66,7 +66,12 @@ def load_tables() -> dict[str, list[Preset]]:
         tables[comparison["table"]] = [
             replace(presets[name], table=comparison["table"], row=row) for name, row in comparison["rows"].items()
         ]
-    return dict(sorted(tables.items()))
+    return dict(sorted(tables.items(), key=lambda table: _place(table[0])))
+
+
+def _place(table: str) -> str:
+    """Where a table stands in the thesis, among its figures."""
+    return table.removeprefix("fig. ")
 
 
 def scale_names() -> list[str]:
