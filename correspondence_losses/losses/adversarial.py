@@ -103,8 +103,8 @@ class LSGANLoss(_AdversarialLoss):
         TypeError, ValueError: If the discriminator is not a module, or a map not floating-point or empty.
 
     Shape:
-        discriminator: a module from ``source`` or ``target`` to one tensor of scores or a sequence of them; source and
-        target: a map (b, d, h, w) or a sequence of them, as the discriminator takes. Returns a scalar.
+        discriminator: a module from ``source`` or ``target`` to one tensor of scores or a sequence of them.
+        source, target: a map (b, d, h, w) or a sequence of them, as the discriminator takes. Returns a scalar.
 
     Source:
         Thesis, sec. 3.2 and fig. 3.7; Mao et al., "Least Squares Generative Adversarial Networks", 2017.

@@ -90,8 +90,9 @@ class SegmentContrastiveLoss(nn.Module):
             :class:`~correspondence_losses.losses.VICRegLoss`.
 
     Shape:
-        features_a, features_b: (b, d, H, W), floating point, of sizes that may differ; segments_a, segments_b: their
-        (b, H, W) integer labels, or (b, s, H, W) bool masks; a label means the same in both. Returns a scalar.
+        features_a, features_b: (b, d, H, W), floating point, of sizes that may differ.
+        segments_a, segments_b: their (b, H, W) integer labels, or (b, s, H, W) bool masks; a label means the same in
+            both. Returns a scalar.
 
     Raises:
         TypeError, ValueError: If the settings, the features or the segments do not fit this.
