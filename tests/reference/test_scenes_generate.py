@@ -141,6 +141,20 @@ def test_same_bytes_from_any_number_of_processes_and_after_an_interruption(scene
     assert kept.stat().st_mtime_ns == before
 
 
+def test_synthetic_images_may_be_transparent_where_no_object_is(scenes, tmp_path):
+    settings = replace(TINY, transparent=True)
+    transparent = generate_scenes(tmp_path / "transparent", settings, workers=1, progress=False)
+    opaque = YCBVideo(scenes)
+    for name in opaque.frames("synthetic"):
+        color = np.array(Image.open(transparent / f"{name}-color.png"))
+        np.testing.assert_array_equal(color[..., :3], opaque.image(name))
+        np.testing.assert_array_equal(color[..., 3], np.where(opaque.label(name) > 0, 255, 0))
+        behind = YCBVideo(transparent, background=(1, 2, 3)).image(name)
+        assert (behind[opaque.label(name) == 0] == (1, 2, 3)).all()
+    changed = [name for name, content in files(scenes).items() if files(transparent)[name] != content]
+    assert changed == ["data_syn/000000-color.png", "data_syn/000001-color.png", "scenes.json"]
+
+
 def test_other_settings_need_another_folder(scenes, tmp_path):
     with pytest.raises(ValueError, match=r"other settings.*seed 0, not 1"):
         generate_scenes(scenes, replace(TINY, seed=1), workers=1, progress=False)

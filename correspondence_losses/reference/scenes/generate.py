@@ -56,6 +56,8 @@ class SceneSettings:
         models: The user's meshes in place of the procedural objects: ``CLASS/textured.obj``.
         environments: A folder of EXR or HDR images of light in place of the procedural ones.
         backgrounds: A folder of images in place of the procedural tables and backgrounds.
+        transparent: Leave ``data_syn`` transparent where no object is, as YCB-Video's own is, so that training can put
+            another image behind it each time.
         renderer: ``"embedded"`` (Mitsuba), or ``"stillleben"`` where that is installed.
         variant: Mitsuba's variant; ``"cuda_ad_rgb"`` needs an NVIDIA GPU.
 
@@ -76,6 +78,7 @@ class SceneSettings:
     models: Path | None = None
     environments: Path | None = None
     backgrounds: Path | None = None
+    transparent: bool = False
     renderer: str = "embedded"
     variant: str = "scalar_rgb"
 
@@ -245,7 +248,8 @@ class _FrameMaker:
         seed = np.random.SeedSequence([self.settings.seed, *job.kind.encode(), *job.place])
         scene = self._scene(job, np.random.default_rng(seed))
         frame = self.renderer.render(scene, seed=int(seed.generate_state(1)[0]))
-        write_frame(self.root / job.name, frame, video=job.video)
+        transparent = self.settings.transparent and job.kind == "synthetic"
+        write_frame(self.root / job.name, frame, video=job.video, transparent=transparent)
 
     def _scene(self, job: _Job, rng: np.random.Generator) -> Scene:
         settings = self.settings

@@ -19,11 +19,10 @@ _FACTOR_DEPTH = 10000
 _HEADER_TEXT = 116
 
 
-def write_frame(prefix: Path, frame: Frame, *, video: bool) -> None:
+def write_frame(prefix: Path, frame: Frame, *, video: bool, transparent: bool = False) -> None:
     """Write ``PREFIX-color.png``, ``-depth.png``, ``-label.png``, ``-meta.mat``, and ``-box.txt`` for videos.
 
-    Colours are RGB: the backgrounds are part of the picture, where those of YCB-Video's own ``data_syn`` are
-    transparent. Depth is in steps of 0.1 mm. ``meta.mat`` has the keys and types of YCB-Video: ``cls_indexes``,
+    Depth is in steps of 0.1 mm. ``meta.mat`` has the keys and types of YCB-Video: ``cls_indexes``,
     ``poses`` (3, 4, n), ``intrinsic_matrix``, ``factor_depth``, ``center``, ``vertmap`` (object coordinates, metres),
     and for videos ``rotation_translation_matrix``, world to camera. Each file is written whole or not at all.
 
@@ -31,8 +30,13 @@ def write_frame(prefix: Path, frame: Frame, *, video: bool) -> None:
         prefix: Folder and number, such as ``root/data/0000/000001``.
         frame: What to write.
         video: Whether to write it as frames of videos (``data``) are, or as synthetic ones (``data_syn``).
+        transparent: Whether the colours are RGBA, transparent where no object is, as those of YCB-Video's own
+            ``data_syn`` are, or RGB with the background as part of the picture.
     """
-    _write_png(_part(prefix, "color.png"), frame.color)
+    color = frame.color
+    if transparent:
+        color = np.dstack([color, np.where(frame.label > 0, 255, 0).astype(np.uint8)])
+    _write_png(_part(prefix, "color.png"), color)
     _write_png(_part(prefix, "label.png"), frame.label)
     depth = np.clip(np.round(frame.depth * _FACTOR_DEPTH), 0, 65535)
     _write_png(_part(prefix, "depth.png"), depth.astype(np.uint16))
