@@ -1,15 +1,21 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders that one process at a time writes to."""
 
 import errno
 import json
 import os
+import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "write_json", "write_text"]
+from filelock import FileLock, Timeout
+
+__all__ = ["atomic_path", "empty_folder", "held_folder", "write_json", "write_text"]
+
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -55,3 +61,36 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any, default: Callable[[Any], Any] | None = None) -> None:
     """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2, default=default) + "\n")
+
+
+@contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Make a folder where there is none, and keep it from all that ask for it in this way until the block ends.
+
+    A process that dies lets go of it. Where the file system has no locks, a warning says so.
+
+    Raises:
+        ValueError: The folder is held already.
+        OSError: It cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"{folder}: another process is writing to it; wait for it, or give another folder") from None
+    except NotImplementedError:
+        warnings.warn(f"{folder}: its file system has no locks, so nothing keeps two runs apart", stacklevel=3)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what a held folder has in it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()

@@ -1,9 +1,9 @@
 """One run of any family, from settings to a folder with results and figures."""
 
 import os
-import shutil
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from correspondence_losses.reference.data.files import read_json
 from correspondence_losses.reference.evaluation import SegmentationScores, predict_classes, score
 from correspondence_losses.reference.families import FAMILIES
 from correspondence_losses.reference.figures import Panel, colorize, plot_curves, plot_predictions
-from correspondence_losses.reference.files import write_json
+from correspondence_losses.reference.files import empty_folder, held_folder, write_json
 from correspondence_losses.reference.history import History
 from correspondence_losses.reference.loop import TrainingPlan, train
 from correspondence_losses.reference.record import plain, versions
@@ -54,32 +54,39 @@ def run(settings: RunSettings, *, fabric: Fabric | None = None) -> dict[str, Any
         The content of ``results.json``.
 
     Raises:
-        ValueError: A setting or a file of the data does not fit; the message says what and where.
+        ValueError: A setting or a file of the data does not fit, or another process is writing to the folder; the
+            message says what and where.
         CheckpointError: The folder holds a run with other settings.
         NonFiniteLossError: A loss term became NaN or infinite.
         Interrupted: The run was asked to stop, and can be continued.
     """
     fabric = fabric or launch(settings)
     stages = settings.stages()
-    if fabric.global_rank == 0:  # before any of them: a stage's folder may hold that of an earlier one
-        for stage in stages:
-            if stage.overwrite:
-                _remove_run(stage.output)
     results: dict[str, Any] = {}
-    for stage in stages:
-        results = _Run(fabric, stage).run()
+    with _held(fabric, settings.output):
+        if fabric.global_rank == 0:  # before any of them: a stage's folder may hold that of an earlier one
+            for stage in stages:
+                if stage.overwrite:
+                    _remove_run(stage.output)
+        for stage in stages:
+            with nullcontext() if stage.output == settings.output else _held(fabric, stage.output):
+                results = _Run(fabric, stage).run()
     return results
 
 
+def _held(fabric: Fabric, folder: Path) -> AbstractContextManager[None]:
+    return held_folder(folder) if fabric.global_rank == 0 else nullcontext()
+
+
 def _remove_run(folder: Path) -> None:
-    """Remove the folder of a run, and only of a run: other programs have a settings.json too."""
+    """Empty the folder of a run, and only of a run: other programs have a settings.json too."""
     path = folder / _SETTINGS_FILE
     if not path.exists():
         return
     content = read_json(path)
     if not isinstance(content, dict) or "family" not in content:
         raise ValueError(f"output must be a run's folder, or new, to be overwritten: {path} is not that of a run")
-    shutil.rmtree(folder)
+    empty_folder(folder)
 
 
 def launch(settings: RunSettings) -> Fabric:

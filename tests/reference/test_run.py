@@ -22,6 +22,7 @@ from correspondence_losses.reference.checkpoint import CheckpointError, read_che
 from correspondence_losses.reference.command_line import load_settings, preset_settings
 from correspondence_losses.reference.data import open_dataset
 from correspondence_losses.reference.families import SegmentationSettings
+from correspondence_losses.reference.files import held_folder
 from correspondence_losses.reference.loop import Interrupted, NonFiniteLossError
 from correspondence_losses.reference.models import create_backbone
 from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, SegmentCache, presegment
@@ -194,6 +195,11 @@ def test_another_run_in_the_folder_is_refused_or_overwritten(settings: Segmentat
     assert results["settings"]["learning_rate"] == 5e-4
     assert results["data"]["segmenter"] is None
     assert not (settings.output / "figures" / "segments.png").exists()
+
+
+def test_a_folder_that_another_process_writes_to_is_refused(settings: SegmentationSettings) -> None:
+    with held_folder(settings.output), pytest.raises(ValueError, match="another process is writing to it"):
+        run(dataclasses.replace(settings, overwrite=True))
 
 
 @pytest.mark.parametrize("preset", ["sam_fpn", "fpn", "fpn_real", "sam"])
