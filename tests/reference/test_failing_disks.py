@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from PIL import Image
 from correspondence_losses.reference.checkpoint import read_checkpoint, save_checkpoint
 from correspondence_losses.reference.data import ImageFolder
 from correspondence_losses.reference.figures import plot_images
-from correspondence_losses.reference.files import write_json
+from correspondence_losses.reference.files import empty_folder, held_folder, write_json
 from correspondence_losses.reference.history import History
 from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, SegmentCache, presegment
 from correspondence_losses.reference.scenes.scene import Camera, Frame
@@ -159,3 +160,26 @@ def test_the_checkpoint_before_is_read_after_a_full_disk(tmp_path: Path) -> None
     with full_disk(20), pytest.raises(OSError, match=r"checkpoint\.pt"):
         save_checkpoint(Fabric(accelerator="cpu", devices=1), tmp_path / "checkpoint.pt", {"step": 2})
     assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 1
+
+
+def test_a_held_folder_keeps_others_out_until_it_is_let_go(tmp_path):
+    with held_folder(tmp_path / "run"):
+        with pytest.raises(ValueError, match=r"run: another process is writing to it"), held_folder(tmp_path / "run"):
+            pass
+        (tmp_path / "run/old").mkdir()
+        (tmp_path / "run/old/file").touch()
+        empty_folder(tmp_path / "run")
+        assert not (tmp_path / "run/old").exists()
+        with pytest.raises(ValueError, match="another process"), held_folder(tmp_path / "run"):
+            pass
+    with held_folder(tmp_path / "run"):
+        pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise NotImplementedError("no flock here")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.warns(UserWarning, match="its file system has no locks"), held_folder(tmp_path):
+        pass
