@@ -1,6 +1,7 @@
 """Backbone, head and pooling block as one module that computes its own training loss."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,11 +9,12 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
 from correspondence_losses.reference.checkpoint import CheckpointError, read_checkpoint
 
-__all__ = ["SegmentationModel", "WeightsError", "create_backbone", "load_backbone"]
+__all__ = ["SegmentationModel", "WeightsError", "create_backbone", "has_batch_norm", "load_backbone"]
 
 _LAST_STAGES = (-4, -3, -2, -1)
 
@@ -125,14 +127,14 @@ class SegmentationModel(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name; ``"loss"``, eq. 4.8, is to be minimised."""
         images, label = batch["image"], batch["label"]
-        if self.pooling is not None:  # both domains go through the backbone together
-            images = torch.cat([images, batch["unlabelled_image"]])
-        logits, features = self._logits_and_features(images, (label.shape[-2], label.shape[-1]))
-        segmentation = F.cross_entropy(logits[: len(label)].float(), label)
+        size = (label.shape[-2], label.shape[-1])
+        segmentation = F.cross_entropy(self._logits_and_features(images, size)[0].float(), label)
         if self.pooling is None:
             return {"loss": segmentation, "segmentation": segmentation}
         segments = batch["segments"]
-        projection = self.pooling.project(features[len(label) :], segments.shape[-2:])
+        with _running_statistics(self):
+            features = self._logits_and_features(batch["unlabelled_image"], size)[1]
+        projection = self.pooling.project(features, segments.shape[-2:])
         invariance, separation = self.pooling.criterion.terms(projection, segments)
         return {
             "loss": segmentation + self.sam_weight * (invariance + separation),
@@ -170,3 +172,24 @@ class SegmentationModel(nn.Module):
             logits, features = self.head(maps, size)
             return logits, features
         return self.head(maps[-1], size), maps[-1]
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Return whether a part of the model normalises by the statistics of a batch."""
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
+
+
+@contextmanager
+def _running_statistics(model: nn.Module) -> Iterator[None]:
+    """Let batch normalisation take the statistics that prediction will take, and leave them as they are.
+
+    Those of a batch of both domains would be of neither, and cost more than the pooling loss brings.
+    """
+    training = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
+    for module in training:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.train()

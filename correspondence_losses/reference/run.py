@@ -12,7 +12,6 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import FSDPStrategy
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from correspondence_losses.reference.checkpoint import CheckpointError
@@ -23,6 +22,7 @@ from correspondence_losses.reference.figures import Panel, colorize, plot_curves
 from correspondence_losses.reference.files import empty_folder, held_folder, write_json
 from correspondence_losses.reference.history import History
 from correspondence_losses.reference.loop import TrainingPlan, train
+from correspondence_losses.reference.models import has_batch_norm
 from correspondence_losses.reference.record import plain, versions
 from correspondence_losses.reference.run_data import RunData, spread
 from correspondence_losses.reference.samples import StepSampler, loader
@@ -288,7 +288,7 @@ def _family(settings: RunSettings) -> str:
 
 def _with_joint_statistics(fabric: Fabric, model: nn.Module) -> nn.Module:
     """Let the batch normalisation of all processes share its statistics, as that of one with their batch would."""
-    if fabric.world_size == 1 or not any(isinstance(module, _BatchNorm) for module in model.modules()):
+    if fabric.world_size == 1 or not has_batch_norm(model):
         return model
     if fabric.device.type == "cpu":
         warnings.warn("on CPUs each process normalises its own batch: SyncBatchNorm needs GPUs", stacklevel=2)

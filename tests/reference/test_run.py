@@ -255,6 +255,13 @@ def test_accumulated_batches_train_as_one_large_one(settings: SegmentationSettin
         assert one == pytest.approx(other, rel=1e-5)
 
 
+def test_activation_checkpointing_is_refused_where_it_would_take_other_statistics(
+    settings: SegmentationSettings,
+) -> None:
+    with pytest.raises(ValueError, match="activation_checkpointing must be off with mobilenetv3_small_050"):
+        run(dataclasses.replace(settings, backbone="mobilenetv3_small_050", activation_checkpointing=True))
+
+
 def test_activation_checkpointing_changes_nothing_but_memory(settings: SegmentationSettings, tmp_path: Path) -> None:
     short = dataclasses.replace(settings, epochs=1)
     checkpointed = dataclasses.replace(short, activation_checkpointing=True, output=tmp_path / "checkpointed")

@@ -1,5 +1,6 @@
 """The trainer's small parts: frame order, samples of a step, schedule, history, files, checkpoints."""
 
+import copy
 import csv
 import itertools
 import json
@@ -23,7 +24,7 @@ from correspondence_losses.reference.checkpoint import (
 from correspondence_losses.reference.evaluation import SegmentationScores
 from correspondence_losses.reference.files import atomic_path, write_json
 from correspondence_losses.reference.history import History
-from correspondence_losses.reference.models import WeightsError, create_backbone
+from correspondence_losses.reference.models import SegmentationModel, WeightsError, create_backbone
 from correspondence_losses.reference.presegmentation import SAMCheckpointError, SAMSegmenter
 from correspondence_losses.reference.samples import StepSampler
 from correspondence_losses.reference.schedule import LearningRateSchedule
@@ -208,3 +209,34 @@ def test_a_checkpoint_in_the_old_format_is_refused(tmp_path: Path) -> None:
     torch.save({"step": 1}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(CheckpointError, match=r"old\.pt: is damaged, or not a checkpoint"):
         read_checkpoint(tmp_path / "old.pt")
+
+
+def test_pooled_images_are_normalised_as_at_prediction_and_leave_the_statistics_alone() -> None:
+    backbone, channels = create_backbone("mobilenetv3_small_050", pretrained=False)
+    torch.manual_seed(0)
+    model = SegmentationModel(
+        backbone,
+        channels,
+        num_classes=3,
+        head="fpn",
+        fpn_channels=4,
+        frozen_backbone=False,
+        sam_weight=1.0,
+        proj_channels=3,
+        beta=0.5,
+    )
+    batch = {
+        "image": torch.randn(2, 3, 32, 32),
+        "label": torch.randint(0, 3, (2, 32, 32)),
+        "unlabelled_image": 5 + 3 * torch.randn(2, 3, 32, 32),
+        "segments": torch.randint(0, 5, (2, 32, 32)),
+    }
+    other = copy.deepcopy(model)
+    terms = model(batch)
+    other._logits_and_features(batch["image"], (32, 32))
+    for ours, theirs in zip(model.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    assert all(module.training for module in model.modules())
+
+    expected = model.eval().pooling.criterion.terms(model.project(batch["unlabelled_image"]), batch["segments"])
+    torch.testing.assert_close((terms["sam_invariance"], terms["sam_separation"]), tuple(expected))

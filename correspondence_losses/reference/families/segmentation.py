@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from correspondence_losses.reference.families.task import Task
 from correspondence_losses.reference.figures import Panel, colorize_segments, plot_images, projection_image
-from correspondence_losses.reference.models import SegmentationModel, create_backbone, load_backbone
+from correspondence_losses.reference.models import (
+    SegmentationModel,
+    create_backbone,
+    has_batch_norm,
+    load_backbone,
+)
 from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, Segmenter
 from correspondence_losses.reference.record import plain
 from correspondence_losses.reference.run_data import RunData, spread
@@ -61,13 +66,22 @@ class SegmentationSettings(RunSettings):
         self.check_at_least_zero("sam_weight", "min_segment_area")
 
     def create_model(self, num_classes: int) -> nn.Module:
-        """Create the model, its backbone with the weights that the settings ask for."""
+        """Create the model, its backbone with the weights that the settings ask for.
+
+        Raises:
+            ValueError: Activation checkpointing and the backbone do not go together.
+        """
         backbone, channels = create_backbone(
             self.backbone,
             pretrained=self.pretrained and self.backbone_run is None,
             weights=self.backbone_weights,
             activation_checkpointing=self.activation_checkpointing,
         )
+        if self.sam_weight > 0 and self.activation_checkpointing and has_batch_norm(backbone):
+            raise ValueError(
+                f"activation_checkpointing must be off with {self.backbone}, whose batch normalisation takes other "
+                "statistics for the pooled images, and would take the wrong ones when activations are computed again"
+            )
         if self.backbone_run is not None:
             load_backbone(backbone, self.backbone_run / "checkpoint.pt")
         return SegmentationModel(
