@@ -158,7 +158,7 @@ class _Run:
             self.model,
             self.optimizer,
             self._batches_from,
-            self._evaluate if self.task.evaluates else None,
+            self._evaluate if self.frames else None,
             plan=plan,
             history=history,
             checkpoint=settings.output / _CHECKPOINT_FILE,

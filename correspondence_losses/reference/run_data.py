@@ -60,13 +60,21 @@ class RunData:
 
     @cached_property
     def unlabelled(self) -> list[tuple[FrameSource, str]]:
-        """The frames whose images are used without labels."""
+        """The frames whose images are used without labels.
+
+        Raises:
+            ValueError: The settings name no split of them.
+        """
+        if self.settings.unlabelled is None:
+            raise ValueError("unlabelled must name a split of the data, got none")
         frames = spread(self.source.frames(self.settings.unlabelled), self.settings.max_unlabelled_frames)
         return [(self.source, frame) for frame in frames]
 
     @cached_property
     def evaluated(self) -> list[str]:
         """The frames of ``source`` that are scored."""
+        if self.settings.evaluation is None:
+            return []
         return spread(self.source.frames(self.settings.evaluation), self.settings.max_evaluation_frames)
 
     def inputs(self, source: FrameSource, frame: str) -> torch.Tensor:

@@ -50,9 +50,9 @@ class RunSettings(ABC):
         refined: A folder of refined images, ``FRAME-color.png``, that replace the labelled images and keep their
             labels, such as an image translator makes of them.
         labelled: Split whose labels are trained on: ``"synthetic"``, or ``"train"`` for real labels.
-        unlabelled: Split whose images are used without labels.
+        unlabelled: Split whose images are used without labels; none where a folder of such images is given instead.
         max_unlabelled_frames: Use this many of them, evenly spread over the split. Default: all.
-        evaluation: Split that is scored.
+        evaluation: Split that is scored; none where the data set has no labels to score by.
         max_evaluation_frames: Score this many frames, evenly spread over the split. Default: all.
         image_size: Height and width that images are trained and predicted at. Scores are at the labels' own size.
         augmentation: Random changes of the training images.
@@ -94,9 +94,9 @@ class RunSettings(ABC):
     backgrounds: Path | None = None
     refined: Path | None = None
     labelled: str = "synthetic"
-    unlabelled: str = "train"
+    unlabelled: str | None = "train"
     max_unlabelled_frames: int | None = None
-    evaluation: str = "keyframe"
+    evaluation: str | None = "keyframe"
     max_evaluation_frames: int | None = None
     image_size: tuple[int, int] = (480, 640)
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from ycb_layouts import random_frame, synthetic_meta, write_original
 
 from correspondence_losses.losses import SegmentRegularizationLoss
 from correspondence_losses.reference import loop
 from correspondence_losses.reference.checkpoint import CheckpointError, read_checkpoint
 from correspondence_losses.reference.command_line import load_settings, preset_settings
+from correspondence_losses.reference.commands.evaluate import evaluate
 from correspondence_losses.reference.data import open_dataset
 from correspondence_losses.reference.families import SegmentationSettings
 from correspondence_losses.reference.files import held_folder
@@ -293,6 +295,23 @@ def test_labels_may_come_from_another_data_set(settings: SegmentationSettings, d
     results = run(dataclasses.replace(settings, epochs=1, labelled_data=tmp_path / "other"))
     assert results["data"]["labelled_frames"] == 1
     assert results["data"]["root"] == str(data)
+
+
+def test_unlabelled_images_may_be_a_folder_alone_and_nothing_be_scored(
+    settings: SegmentationSettings, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photographs").mkdir()
+    Image.fromarray(random_frame(7, size=(48, 64)).image).save(tmp_path / "photographs" / "desk.png")
+    alone = dataclasses.replace(settings, unlabelled=None, evaluation=None)
+    results = run(dataclasses.replace(alone, unlabelled_images=tmp_path / "photographs"))
+    assert results["data"]["unlabelled_frames"] == 1
+    assert results["data"]["evaluated_frames"] == 0
+    assert "mean_iou" not in results
+    assert not (settings.output / "evaluation.csv").exists()
+    with pytest.raises(ValueError, match="unlabelled must name a split of the data, got none"):
+        run(dataclasses.replace(alone, output=tmp_path / "neither"))
+    with pytest.raises(ValueError, match=r"split must be given, since .* was not scored"):
+        evaluate(settings.output)
 
 
 def test_the_thesis_scale_is_the_default_of_the_settings() -> None:

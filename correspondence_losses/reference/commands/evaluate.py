@@ -39,7 +39,8 @@ def evaluate(
     Raises:
         CheckpointError: The folder holds no run or a damaged one, or its model predicts no classes.
         DataError: The data cannot be read.
-        ValueError: There is no such split, or ``max_frames`` is below 1.
+        ValueError: There is no such split, or none is given for a run that was not scored; or ``max_frames`` is
+            below 1.
     """
     if max_frames is not None and max_frames < 1:
         raise ValueError(f"max_frames must be at least 1, got {max_frames}")
@@ -52,6 +53,8 @@ def evaluate(
         labelled_data=None,
         refined=None,
     )
+    if settings.evaluation is None:
+        raise ValueError(f"split must be given, since {run} was not scored, got none")
     opened = RunData(model.fabric, settings)
     source, frames = opened.source, opened.evaluated
     scores = score(

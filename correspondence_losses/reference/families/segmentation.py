@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.families.task import Task
 from correspondence_losses.reference.figures import Panel, colorize_segments, plot_images, projection_image
 from correspondence_losses.reference.models import (
@@ -109,7 +110,9 @@ class _SegmentationTask(Task):
         if settings.sam_weight > 0:
             self.methods = ("predict", "project")
             masks = settings.output / "masks" if settings.masks is None else settings.masks
-            sources = [("dataset", data.source, [frame for _, frame in data.unlabelled])]
+            sources: list[tuple[str, FrameSource, list[str]]] = []
+            if settings.unlabelled is not None or settings.unlabelled_images is None:
+                sources.append(("dataset", data.source, [frame for _, frame in data.unlabelled]))
             if settings.unlabelled_images is not None:
                 folder = data.image_folder(settings.unlabelled_images)
                 sources.append(("images", folder, folder.frames()))

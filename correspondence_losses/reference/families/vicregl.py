@@ -220,7 +220,7 @@ class VICRegLSettings(RunSettings):
             output=folder,
             backbone_run=None,
             overwrite=self.overwrite and self.backbone_run is None,
-            labelled=self.unlabelled,
+            labelled=RunSettings.labelled,
             labelled_data=None,
             refined=None,
         )
