@@ -55,9 +55,15 @@ def colorize_segments(image: NDArray[np.uint8], segments: NDArray[np.integer]) -
 
 
 def projection_image(projection: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Show a projection (3, H, W) as an image, each channel stretched from its 1st to its 99th percentile."""
-    low, high = np.percentile(projection, [1, 99], axis=(1, 2), keepdims=True)
-    stretched = (projection - low) / np.maximum(high - low, 1e-8)
+    """Show a projection (d, H, W) as an image, each channel stretched from its 1st to its 99th percentile.
+
+    Of more than three channels it shows the first three principal components; of fewer, the last one again.
+    """
+    if len(projection) > 3:
+        return component_images(projection[None])[0]
+    channels = projection[np.minimum(range(3), len(projection) - 1)]
+    low, high = np.percentile(channels, [1, 99], axis=(1, 2), keepdims=True)
+    stretched = (channels - low) / np.maximum(high - low, 1e-8)
     image: NDArray[np.uint8] = (255 * np.clip(stretched, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
     return image
 
