@@ -17,6 +17,7 @@ from correspondence_losses.reference.checkpoint import CheckpointError, read_che
 __all__ = ["SegmentationModel", "WeightsError", "create_backbone", "has_batch_norm", "load_backbone"]
 
 _LAST_STAGES = (-4, -3, -2, -1)
+_PROBE_SIZE = (64, 96)
 
 
 class WeightsError(RuntimeError):
@@ -37,7 +38,8 @@ def create_backbone(
         activation_checkpointing: Compute activations again in the backward pass instead of keeping them.
 
     Raises:
-        ValueError: timm has no such backbone, or it has no feature maps.
+        ValueError: timm has no such backbone, it has no feature maps or others than (b, channels, h, w), or it takes
+            images of one size only.
         WeightsError: The weights could not be had.
     """
     if name.split(".")[0] not in timm.list_models():
@@ -61,8 +63,23 @@ def create_backbone(
             f"the pretrained weights of {name!r} could not be had ({type(error).__name__}: {error}). Download them "
             "elsewhere and give the file as --backbone_weights; or train from random weights with --pretrained false"
         ) from error
+    channels = list(backbone.feature_info.channels())
+    _check_maps(name, backbone, channels)
     backbone.set_grad_checkpointing(activation_checkpointing)
-    return backbone, list(backbone.feature_info.channels())
+    return backbone, channels
+
+
+@torch.no_grad()
+def _check_maps(name: str, backbone: nn.Module, channels: list[int]) -> None:
+    try:
+        maps = backbone.eval()(torch.zeros(1, 3, *_PROBE_SIZE))
+    except Exception as error:  # what a backbone raises for a size that it was not made for is its own
+        raise ValueError(f"backbone must take images of any size, {name!r} does not: {error}") from error
+    finally:
+        backbone.train()
+    if [feature_map.shape[1] for feature_map in maps] != channels:
+        shapes = [tuple(feature_map.shape) for feature_map in maps]
+        raise ValueError(f"backbone must return maps (b, channels, h, w), {name!r} returns {shapes}")
 
 
 def load_backbone(backbone: nn.Module, checkpoint: Path) -> None:

@@ -81,7 +81,7 @@ class RunSettings(ABC):
         devices: Number of processes on this machine, or ``"auto"``.
         num_nodes: Number of machines.
         strategy: Fabric's, such as ``"auto"``, ``"ddp"`` or ``"fsdp"``.
-        precision: Fabric's, such as ``"32-true"`` or ``"bf16-mixed"``.
+        precision: Fabric's; the mixed ones keep weights in float32.
     """
 
     data: Path | None = None
@@ -125,7 +125,7 @@ class RunSettings(ABC):
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""

@@ -384,6 +384,9 @@ def test_geometry_moves_label_and_image_together(tmp_path: Path) -> None:
     ("change", "error", "message"),
     [
         ({"backbone": "convnext_nonsense"}, ValueError, "backbone must be a model of timm .*convnext_"),
+        ({"backbone": "levit_128"}, ValueError, "backbone 'levit_128' has no feature maps"),
+        ({"backbone": "swin_tiny_patch4_window7_224"}, ValueError, "backbone must take images of any size"),
+        ({"backbone": "mambaout_femto"}, ValueError, r"backbone must return maps \(b, channels, h, w\)"),
         ({"labelled": "nonsense"}, ValueError, "split must be one of .*nonsense"),
         ({"evaluation": "keyframe"}, ValueError, r"split must be one of \['train', 'val', 'synthetic'\]"),
         ({"backbone_weights": Path("/none.safetensors"), "pretrained": True}, ValueError, "weights must be a file"),

@@ -419,7 +419,6 @@ def apart(**changes: Any) -> dict[str, Any]:
         ({"projector_channels": ()}, r"projector_channels must hold numbers above 0, got \(\)"),
         ({"expander_channels": (8, 0)}, r"expander_channels must hold numbers above 0, got \(8, 0\)"),
         ({"num_posed_views": 3}, "num_posed_views must lie between 0 and crops.num_small, 2, got 3"),
-        ({"precision": "bf16-true"}, 'precision must not be "bf16-true"'),
         ({"arrangement": "paired"}, "labelled must be unlabelled, 'train', for \"paired\""),
         (apart(poses_per_class=0), "poses_per_class must be above 0, got 0"),
         (apart(vicregl_weight=0.0, sam_weight=0.0), "vicregl_weight or sam_weight must be above 0"),

@@ -138,11 +138,6 @@ class VICRegLSettings(RunSettings):
                 f"split, and neither labelled_data nor refined may be given; got {self.labelled!r}, "
                 f"{self.labelled_data} and {self.refined}"
             )
-        if self.precision == "bf16-true":
-            raise ValueError(
-                'precision must not be "bf16-true", which rounds the positions of the views by up to two pixels; '
-                '"bf16-mixed" does not'
-            )
 
     @property
     def predicts(self) -> bool:
