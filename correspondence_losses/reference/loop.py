@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from correspondence_losses.reference.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from correspondence_losses.reference.history import History
+from correspondence_losses.reference.sealed import Sealed, opened_inside
 from correspondence_losses.reference.seeding import seed_step
 
 __all__ = ["Interrupted", "NonFiniteLossError", "TrainingPlan", "train"]
@@ -109,7 +110,11 @@ def train(
 
     model.train()
     since = time.perf_counter()
-    with _stop_requests() as stop, _progress(fabric, step, plan, history) as progress:
+    with (
+        _stop_requests() as stop,
+        opened_inside(model.module),
+        _progress(fabric, step, plan, history) as progress,
+    ):
         batches = iter(batches_from(step) if step < plan.num_steps else ())
         while step < plan.num_steps:
             terms = _training_step(fabric, model, optimizer, islice(batches, plan.accumulate), step, plan)
@@ -146,7 +151,7 @@ def _training_step(
     means: dict[str, float] = {}
     for index, batch in enumerate(batches, start=1):
         with fabric.no_backward_sync(model, enabled=index < plan.accumulate):
-            terms: dict[str, Tensor] = model(fabric.to_device(batch))
+            terms: dict[str, Tensor] = model(Sealed(fabric.to_device(batch)))
             values = _checked(fabric, terms, step)
             fabric.backward(terms["loss"] / plan.accumulate)
         means = {name: means.get(name, 0.0) + value / plan.accumulate for name, value in values.items()}

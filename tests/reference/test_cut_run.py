@@ -145,6 +145,15 @@ def test_crops_depend_on_their_index_alone(data: Path) -> None:
     assert not torch.equal(first[0]["places"], first[1]["places"])
 
 
+@pytest.mark.parametrize("size", [(49, 40), (32, 64)])
+def test_crops_that_do_not_fit_name_the_setting(data: Path, size: tuple[int, int]) -> None:
+    source = open_dataset(data)
+    frames = [(source, "data_syn/000000")]
+    stream = CropStream(frames, frames, size=size, num_places=4, seed=0)
+    with pytest.raises(ValueError, match=r"image_size must be at most \(48, 63\), .* of data_syn/000000, got"):
+        stream[0]
+
+
 def test_two_processes_or_two_batches_a_step_train_as_one_large_batch(data: Path, tmp_path: Path) -> None:
     """The processes are real gloo processes; each refines its part of the images."""
 

@@ -70,3 +70,33 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, change: dict[
     torch.save({**read_checkpoint(checkpoint), **change}, checkpoint)
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt: "):
         run(Model("loss", 1.0, step=0), checkpoint)
+
+
+class Positions(nn.Module):
+    """Says what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.seen: list[Tensor] = []
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.seen.append(batch["positions"])
+        return {"loss": self.weight * batch["positions"].mean()}
+
+
+def test_mixed_precision_rounds_no_position(tmp_path: Path) -> None:
+    inner, positions = Positions(), torch.tensor([0.5, 321.75, 638.5])
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    model, optimizer = fabric.setup(inner, torch.optim.SGD(inner.parameters(), lr=0.1))
+    plan = TrainingPlan(
+        epochs=1, steps_per_epoch=2, evaluate_every=1, checkpoint_every=1, learning_rate=lambda _: 0.1, seed=0
+    )
+    train(
+        fabric, model, optimizer, lambda _: [{"positions": positions}] * 2, None,
+        plan=plan, history=History(None, interval=1), checkpoint=tmp_path / "checkpoint.pt",
+    )  # fmt: skip
+    assert len(inner.seen) == 2
+    for seen in inner.seen:
+        assert torch.equal(seen, positions)
+        assert seen.dtype == positions.dtype

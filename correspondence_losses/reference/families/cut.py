@@ -108,6 +108,7 @@ class CropStream(Dataset[dict[str, Tensor]]):
         self.labelled, self.unlabelled = labelled, unlabelled
         self.num_places = num_places
         self.seed = seed
+        self.size = size
         self.orders = FrameOrder(len(labelled), seed, _SOURCE), FrameOrder(len(unlabelled), seed, _TARGET)
         self.transform = v2.Compose([
             v2.RandomCrop(size), v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True),
@@ -121,12 +122,17 @@ class CropStream(Dataset[dict[str, Tensor]]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, _SAMPLE, index))
             return {
-                "image": self._crop(source.image(frame, background)),
-                "unlabelled_image": self._crop(target.image(other)),
+                "image": self._crop(source.image(frame, background), frame),
+                "unlabelled_image": self._crop(target.image(other), other),
                 "places": torch.rand(self.num_places, 2),
             }
 
-    def _crop(self, image: NDArray[np.uint8]) -> Tensor:
+    def _crop(self, image: NDArray[np.uint8], frame: str) -> Tensor:
+        if any(have < want for have, want in zip(image.shape[:2], self.size, strict=True)):
+            raise ValueError(
+                f"image_size must be at most {image.shape[:2]}, the height and width of the image of {frame}, "
+                f"got {self.size}"
+            )
         crop: Tensor = self.transform(as_image(image))
         return crop.as_subclass(Tensor)
 
