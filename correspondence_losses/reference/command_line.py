@@ -16,10 +16,9 @@ from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter,
 
 from correspondence_losses.reference.checkpoint import CheckpointError
 from correspondence_losses.reference.data.files import read_json
-from correspondence_losses.reference.families import FAMILIES
+from correspondence_losses.reference.families import FAMILIES, FamilySettings
 from correspondence_losses.reference.presegmentation import Segmenter
 from correspondence_losses.reference.presets import Preset, load_presets, load_scale, scale_names
-from correspondence_losses.reference.settings import RunSettings
 
 __all__ = ["list_presets", "load_settings", "preset_settings", "settings_from_command_line"]
 
@@ -52,7 +51,7 @@ def settings_from_command_line(
     scale: str = "laptop",
     args: Sequence[str] | None = None,
     prog: str | None = None,
-) -> RunSettings:
+) -> FamilySettings:
     """Read settings from the command line.
 
     ``--preset`` names a row of a table and ``--scale`` the size of the job, both of which set defaults; ``--config``
@@ -91,7 +90,7 @@ def settings_from_command_line(
 
 def preset_settings(
     name: str, *, scale: str = "laptop", changes: Mapping[str, Any] | None = None, args: Sequence[str] = ()
-) -> RunSettings:
+) -> FamilySettings:
     """Return the settings of a preset at a scale.
 
     Args:
@@ -116,7 +115,7 @@ def preset_settings(
         return _instantiate(parser, parser.parse_args(["--config", json.dumps(dict(changes or {})), *args]), family)
 
 
-def load_settings(run: Path) -> RunSettings:
+def load_settings(run: Path) -> FamilySettings:
     """Return the settings that a run's folder was made with, but for what made its segments.
 
     Raises:
@@ -174,7 +173,7 @@ def _add_own_arguments(parser: argparse.ArgumentParser, presets: Mapping[str, Pr
     parser.add_argument("--dry_run", action="store_true", help="print the settings, and end")
 
 
-def _instantiate(parser: ArgumentParser, parsed: Namespace, family: str) -> RunSettings:
+def _instantiate(parser: ArgumentParser, parsed: Namespace, family: str) -> FamilySettings:
     try:
         return FAMILIES[family](**_without_own(parser.instantiate(parsed)).as_dict())
     except TypeError as error:  # a null, which the parser lets through everywhere

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from correspondence_losses.reference.checkpoint import CheckpointError
 from correspondence_losses.reference.data.files import read_json
 from correspondence_losses.reference.evaluation import SegmentationScores, predict_classes, score
-from correspondence_losses.reference.families import FAMILIES
+from correspondence_losses.reference.families import FAMILIES, FamilySettings
 from correspondence_losses.reference.figures import Panel, colorize, plot_curves, plot_predictions
 from correspondence_losses.reference.files import empty_folder, held_folder, write_json
 from correspondence_losses.reference.history import History
@@ -28,7 +28,6 @@ from correspondence_losses.reference.run_data import RunData, spread
 from correspondence_losses.reference.samples import StepSampler, loader
 from correspondence_losses.reference.schedule import LearningRateSchedule
 from correspondence_losses.reference.seeding import seed_step
-from correspondence_losses.reference.settings import RunSettings
 
 __all__ = ["PLACE", "check_same_settings", "launch", "run"]
 
@@ -39,7 +38,7 @@ _SETTINGS_FILE = "settings.json"
 _CHECKPOINT_FILE = "checkpoint.pt"
 
 
-def run(settings: RunSettings, *, fabric: Fabric | None = None) -> dict[str, Any]:
+def run(settings: FamilySettings, *, fabric: Fabric | None = None) -> dict[str, Any]:
     """Train, evaluate and draw one run; continue it where its folder holds an unfinished one.
 
     The folder ``settings.output`` then holds ``settings.json``, ``checkpoint.pt``, ``training.csv``,
@@ -89,7 +88,7 @@ def _remove_run(folder: Path) -> None:
     empty_folder(folder)
 
 
-def launch(settings: RunSettings) -> Fabric:
+def launch(settings: FamilySettings) -> Fabric:
     """Return Fabric, launched as the settings say, or on the processes that torchrun has started.
 
     Raises:
@@ -110,7 +109,7 @@ def launch(settings: RunSettings) -> Fabric:
 
 
 class _Run:
-    def __init__(self, fabric: Fabric, settings: RunSettings) -> None:
+    def __init__(self, fabric: Fabric, settings: FamilySettings) -> None:
         self.fabric = fabric
         self.settings = settings
         self.is_first = fabric.global_rank == 0
@@ -262,7 +261,7 @@ class _Run:
         }
 
 
-def _machines(settings: RunSettings) -> tuple[int | str, int]:
+def _machines(settings: FamilySettings) -> tuple[int | str, int]:
     """Return the number of processes on each machine and that of machines."""
     asked = (settings.devices, settings.num_nodes)
     if not torch.distributed.is_torchelastic_launched():
@@ -278,11 +277,11 @@ def _machines(settings: RunSettings) -> tuple[int | str, int]:
     return started
 
 
-def _content(settings: RunSettings) -> dict[str, Any]:
+def _content(settings: FamilySettings) -> dict[str, Any]:
     return {"family": _family(settings), **plain(settings)}
 
 
-def _family(settings: RunSettings) -> str:
+def _family(settings: FamilySettings) -> str:
     return next((name for name, type_ in FAMILIES.items() if type(settings) is type_), type(settings).__name__)
 
 
@@ -297,7 +296,7 @@ def _with_joint_statistics(fabric: Fabric, model: nn.Module) -> nn.Module:
     return converted
 
 
-def check_same_settings(settings: RunSettings) -> None:
+def check_same_settings(settings: FamilySettings) -> None:
     """Check that the folder of a run of one stage holds no run with other settings.
 
     Raises:

@@ -1,19 +1,11 @@
 """What can be set about a run of any family: its data, its schedule, its place and its machines."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from torch import nn
+from typing import Literal
 
 from correspondence_losses.reference.samples import Augmentation
 from correspondence_losses.reference.scenes import SceneSettings
-
-if TYPE_CHECKING:
-    from correspondence_losses.reference.families.task import Task
-    from correspondence_losses.reference.run_data import RunData
 
 __all__ = ["RunSettings"]
 
@@ -33,7 +25,7 @@ _AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "num_workers", "final_learnin
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings(ABC):
+class RunSettings:
     """Settings that every family has; the families add their own.
 
     Args:
@@ -148,24 +140,3 @@ class RunSettings(ABC):
         for name in names:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-
-    def stages(self) -> "Sequence[RunSettings]":
-        """Return the runs that this is done in, one after another; the last one's result is the result."""
-        return [self]
-
-    @property
-    def predicts(self) -> bool:
-        """Whether the model predicts classes, and can be scored."""
-        return True
-
-    @abstractmethod
-    def create_model(self, num_classes: int) -> nn.Module:
-        """Create the model.
-
-        Called with a batch it returns the loss terms by name, ``"loss"`` among them, which is minimised; its
-        ``predict`` returns the logits (b, num_classes, H, W) of images (b, 3, H, W).
-        """
-
-    @abstractmethod
-    def task(self, data: "RunData") -> "Task":
-        """Return what is trained on, prepared."""

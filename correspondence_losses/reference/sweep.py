@@ -14,13 +14,12 @@ from tqdm import tqdm
 
 from correspondence_losses.reference.command_line import preset_settings
 from correspondence_losses.reference.errors import REPORTED, one_line
-from correspondence_losses.reference.families import FAMILIES
+from correspondence_losses.reference.families import FAMILIES, FamilySettings
 from correspondence_losses.reference.files import write_text
 from correspondence_losses.reference.presets import Preset
 from correspondence_losses.reference.record import plain
 from correspondence_losses.reference.results_table import FAILURE, run_folder, write_results
 from correspondence_losses.reference.run import PLACE, check_same_settings, launch, run
-from correspondence_losses.reference.settings import RunSettings
 
 __all__ = ["MANAGED", "sweep"]
 
@@ -106,7 +105,7 @@ def _settings(
     scale: str,
     changes: Mapping[str, Any],
     options: Sequence[tuple[str, list[str]]],
-) -> RunSettings:
+) -> FamilySettings:
     known = _names(row)
     own = {name: value for name, value in changes.items() if name in known}
     folder = run_folder(output, row.name, seed)

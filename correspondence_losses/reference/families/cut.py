@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.families.cut_model import CUTModel
+from correspondence_losses.reference.families.family import FamilySettings
 from correspondence_losses.reference.families.task import Task
 from correspondence_losses.reference.figures import plot_images
 from correspondence_losses.reference.files import atomic_path
 from correspondence_losses.reference.run_data import RunData, spread
 from correspondence_losses.reference.samples import Augmentation, as_image
 from correspondence_losses.reference.seeding import FrameOrder, derive_seed
-from correspondence_losses.reference.settings import RunSettings
 
 __all__ = ["CUTSettings", "CropStream", "refine_frames"]
 
@@ -31,7 +31,7 @@ _FIGURE_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class CUTSettings(RunSettings):
+class CUTSettings(FamilySettings):
     """Settings of the family: from the labelled images to the look of the unlabelled ones.
 
     A run ends with ``refined`` in its folder: all labelled images, refined, in the form that ``refined`` of the other

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from correspondence_losses.reference.data import FrameSource
+from correspondence_losses.reference.families.family import FamilySettings
 from correspondence_losses.reference.families.frame_level_model import LEVELS, FrameLevelModel
 from correspondence_losses.reference.families.task import Task
 from correspondence_losses.reference.figures import component_images, plot_images
@@ -16,7 +17,6 @@ from correspondence_losses.reference.models import create_backbone
 from correspondence_losses.reference.run_data import RunData
 from correspondence_losses.reference.samples import Augmentation, SampleStream, as_image, as_mask
 from correspondence_losses.reference.seeding import FrameOrder, derive_seed
-from correspondence_losses.reference.settings import RunSettings
 
 __all__ = ["FrameLevelSettings", "PairStream"]
 
@@ -24,7 +24,7 @@ _ORDER, _AUGMENTATION = 1, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameLevelSettings(RunSettings):
+class FrameLevelSettings(FamilySettings):
     """Settings of the family; the defaults are the thesis's for the adversarial approach on all three maps.
 
     The thesis does not say over which backbone its RefineNet is. It is one of RefineNet's own here, ResNet-50, with

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from correspondence_losses.reference.data import FrameSource
+from correspondence_losses.reference.families.family import FamilySettings
 from correspondence_losses.reference.families.task import Task
 from correspondence_losses.reference.figures import Panel, colorize_segments, plot_images, projection_image
 from correspondence_losses.reference.models import (
@@ -20,7 +21,6 @@ from correspondence_losses.reference.presegmentation import FelzenszwalbSegmente
 from correspondence_losses.reference.record import plain
 from correspondence_losses.reference.run_data import RunData, spread
 from correspondence_losses.reference.samples import SampleStream
-from correspondence_losses.reference.settings import RunSettings
 
 __all__ = ["SegmentationSettings"]
 
@@ -28,7 +28,7 @@ _FIGURE_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationSettings(RunSettings):
+class SegmentationSettings(FamilySettings):
     """Settings of the family; the defaults are the thesis's for FPN + SAM pooling.
 
     Args:

@@ -12,6 +12,7 @@ from correspondence_losses.correspond import feature_matches, location_matches, 
 from correspondence_losses.functional.vicreg import Convention
 from correspondence_losses.losses import MatchedVICRegLoss, VICRegLLoss
 from correspondence_losses.reference.data import FrameSource
+from correspondence_losses.reference.families.family import FamilySettings
 from correspondence_losses.reference.families.segmentation import SegmentationSettings
 from correspondence_losses.reference.families.task import Task
 from correspondence_losses.reference.families.vicregl_model import VICRegLModel
@@ -45,7 +46,7 @@ _FIGURE_MATCHES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class VICRegLSettings(RunSettings):
+class VICRegLSettings(FamilySettings):
     """Settings of the family; the defaults are the thesis's.
 
     Args:
@@ -144,7 +145,7 @@ class VICRegLSettings(RunSettings):
         """Whether the model has a head."""
         return self.training != "backbone"
 
-    def stages(self) -> Sequence[RunSettings]:
+    def stages(self) -> Sequence[FamilySettings]:
         """Return the runs that this is done in: a stage that needs no views is one of the segmentation family."""
         if self.training == "frozen":
             return [self._linear(frozen_backbone=True)]
@@ -207,7 +208,7 @@ class VICRegLSettings(RunSettings):
             convention=self.convention,
         )
 
-    def _backbone_alone(self, folder: Path) -> RunSettings:
+    def _backbone_alone(self, folder: Path) -> FamilySettings:
         """The first stage; it names no labels, so that runs with other labels find it as they want it."""
         return replace(
             self,
