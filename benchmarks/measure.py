@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import TypedDict
 
 from benchmarks.memory import peak_memory_mib
-from benchmarks.timing import time_alternately
+from benchmarks.process import in_new_process
+from benchmarks.timing import Timing, time_alternately
 from benchmarks.workload import Case, relative_difference
 
 SAME_NUMBER = 1e-4
@@ -40,12 +41,7 @@ def measure(
     is_floor: bool = False,
 ) -> Measurement:
     """Measure a case of these sizes, each side's time for about so many seconds."""
-    case = build(**sizes)
-    values = case.ours(), case.peer()
-    difference = None if is_floor else relative_difference(*values)
-    del values
-    timings = time_alternately(case._asdict(), seconds)
-    del case
+    timings, difference = in_new_process(_time_and_compare, build, sizes, seconds, is_floor)
     ours, peer = (
         SideResult(
             median_s=timings[side].median,
@@ -63,3 +59,13 @@ def measure(
         relative_difference=difference,
         same_number=difference is None or difference <= SAME_NUMBER,
     )
+
+
+def _time_and_compare(
+    build: Callable[..., Case], sizes: Mapping[str, int], seconds: float, is_floor: bool
+) -> tuple[dict[str, Timing], float | None]:
+    case = build(**sizes)
+    values = case.ours(), case.peer()
+    difference = None if is_floor else relative_difference(*values)
+    del values
+    return time_alternately(case._asdict(), seconds), difference

@@ -1,12 +1,11 @@
 """Peak memory of a step, in a process of its own."""
 
-import multiprocessing
 import resource
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from typing import Literal
 
+from benchmarks.process import in_new_process
 from benchmarks.workload import Case
 
 Side = Literal["ours", "peer"]
@@ -21,11 +20,7 @@ def peak_memory_mib(
 
     A step of the ``warm_up`` sizes goes first, so that loaded code and thread pools do not count.
     """
-    # The server imports the library once; each measurement is a fork of it, which has run nothing yet.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.sweep"])
-    with ProcessPoolExecutor(1, mp_context=context) as process:
-        return process.submit(_peak, build, sizes, warm_up, side).result()
+    return in_new_process(_peak, build, sizes, warm_up, side)
 
 
 def _peak(build: Callable[..., Case], sizes: Mapping[str, int], warm_up: Mapping[str, int], side: Side) -> float:
