@@ -116,7 +116,7 @@ class _Run:
         self._prepare_folder()
         self.data = RunData(fabric, settings)
         self.task = settings.task(self.data)
-        self.frames = self.data.evaluated if self.task.evaluates else []
+        self.frames = self.data.evaluated if settings.predicts else []
         seed_step(settings.seed, -1 % 2**32, 0)  # the same initial weights on every process
         model = settings.create_model(len(self.data.source.class_names))
         if settings.channels_last:

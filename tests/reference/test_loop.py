@@ -1,5 +1,6 @@
 """The training loop: a loss term that is not finite stops it, whichever term it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,21 @@ class Model(nn.Module):
         return terms
 
 
-def run(inner: Model, checkpoint: Path) -> None:
-    """Train for six steps."""
-    fabric = Fabric(accelerator="cpu", devices=1)
+def run(inner: nn.Module, checkpoint: Path, batches: Sequence[Any] = range(6), precision: Any = "32-true") -> None:
+    """Train for a step on each batch."""
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     model, optimizer = fabric.setup(inner, torch.optim.SGD(inner.parameters(), lr=0.1))
     plan = TrainingPlan(
-        epochs=1, steps_per_epoch=6, evaluate_every=1, checkpoint_every=1, learning_rate=lambda _: 0.1, seed=0
+        epochs=1,
+        steps_per_epoch=len(batches),
+        evaluate_every=1,
+        checkpoint_every=1,
+        learning_rate=lambda _: 0.1,
+        seed=0,
     )
     history = History(None, interval=1)
     train(
-        fabric, model, optimizer, lambda step: range(step, 6), None, plan=plan, history=history, checkpoint=checkpoint
+        fabric, model, optimizer, lambda step: batches[step:], None, plan=plan, history=history, checkpoint=checkpoint
     )
 
 
@@ -87,15 +93,7 @@ class Positions(nn.Module):
 
 def test_mixed_precision_rounds_no_position(tmp_path: Path) -> None:
     inner, positions = Positions(), torch.tensor([0.5, 321.75, 638.5])
-    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
-    model, optimizer = fabric.setup(inner, torch.optim.SGD(inner.parameters(), lr=0.1))
-    plan = TrainingPlan(
-        epochs=1, steps_per_epoch=2, evaluate_every=1, checkpoint_every=1, learning_rate=lambda _: 0.1, seed=0
-    )
-    train(
-        fabric, model, optimizer, lambda _: [{"positions": positions}] * 2, None,
-        plan=plan, history=History(None, interval=1), checkpoint=tmp_path / "checkpoint.pt",
-    )  # fmt: skip
+    run(inner, tmp_path / "checkpoint.pt", [{"positions": positions}] * 2, precision="bf16-mixed")
     assert len(inner.seen) == 2
     for seen in inner.seen:
         assert torch.equal(seen, positions)

@@ -165,7 +165,6 @@ def _refined(model: Any, image: NDArray[np.uint8], device: torch.device) -> NDAr
 
 
 class _CUTTask(Task):
-    evaluates = False
     methods = ("refine",)
 
     def __init__(self, settings: CUTSettings, data: RunData) -> None:

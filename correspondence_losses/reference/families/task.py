@@ -19,13 +19,11 @@ class Task(ABC):
     Attributes:
         stream: Endless training samples, each a function of the seed and its index alone.
         collate: From a list of samples to a batch.
-        evaluates: Whether the model can be scored.
         methods: Methods of the model, besides ``forward``, that are called; strategies that shard a model must know.
     """
 
     stream: Dataset[Any]
     collate: Callable[[list[Any]], Any] = staticmethod(default_collate)
-    evaluates: bool = True
     methods: Sequence[str] = ("predict",)
 
     @abstractmethod

@@ -235,10 +235,9 @@ class _VICRegLTask(Task):
             raise ValueError("batch_size must be at least 2 for the statistics of VICRegL in one process, got 1")
         self.settings = settings
         self.data = data
-        self.evaluates = settings.predicts
-        self.methods = ("predict", "project") if self.evaluates else ("project",)
+        self.methods = ("predict", "project") if settings.predicts else ("project",)
         # Those of "paired" are the same frames either way, and the latter have renders.
-        own_labels = self.evaluates and settings.arrangement not in ("unpaired", "paired")
+        own_labels = settings.predicts and settings.arrangement not in ("unpaired", "paired")
         seeds = data.labelled if own_labels else data.unlabelled
         self.seeds: list[tuple[FrameSource, str, SegmentCache | None]] = [(*seed, None) for seed in seeds]
         if settings.sam_weight > 0:
@@ -253,7 +252,7 @@ class _VICRegLTask(Task):
             self._arrangement(),
             crops=settings.crops,
             seed=settings.seed,
-            labelled_size=settings.image_size if self.evaluates else None,
+            labelled_size=settings.image_size if settings.predicts else None,
             augmentation=settings.augmentation,
         )
         self.stream = MatchedViewStream(self.views, settings.searches())
@@ -264,7 +263,7 @@ class _VICRegLTask(Task):
         return {
             "arrangement": self.settings.arrangement,
             "seed_frames": len(self.seeds),
-            "labelled_frames": len(self.data.labelled) if self.evaluates else 0,
+            "labelled_frames": len(self.data.labelled) if self.settings.predicts else 0,
             "segmenter": plain(self.settings.segmenter) if segmented else None,
         }
 
