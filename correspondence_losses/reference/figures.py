@@ -59,13 +59,7 @@ def projection_image(projection: NDArray[np.floating]) -> NDArray[np.uint8]:
 
     Of more than three channels it shows the first three principal components; of fewer, the last one again.
     """
-    if len(projection) > 3:
-        return component_images(projection[None])[0]
-    channels = projection[np.minimum(range(3), len(projection) - 1)]
-    low, high = np.percentile(channels, [1, 99], axis=(1, 2), keepdims=True)
-    stretched = (channels - low) / np.maximum(high - low, 1e-8)
-    image: NDArray[np.uint8] = (255 * np.clip(stretched, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
-    return image
+    return component_images(projection[None])[0] if len(projection) > 3 else _as_colors(projection)
 
 
 def component_images(maps: NDArray[np.floating]) -> list[NDArray[np.uint8]]:
@@ -77,7 +71,7 @@ def component_images(maps: NDArray[np.floating]) -> list[NDArray[np.uint8]]:
     vectors = wide.reshape(len(wide), -1).astype(np.float64)
     vectors -= vectors.mean(axis=1, keepdims=True)
     directions = np.linalg.eigh(vectors @ vectors.T)[1][:, :-4:-1]
-    image = projection_image((directions.T @ vectors).reshape(-1, *wide.shape[1:]))
+    image = _as_colors((directions.T @ vectors).reshape(-1, *wide.shape[1:]))
     return np.split(image, len(maps), axis=1)
 
 
@@ -169,6 +163,15 @@ def plot_comparison(
     axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, path)
+
+
+def _as_colors(channels: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """One to three channels (d, H, W), each stretched, as red, green and blue; what is missing is the last again."""
+    channels = channels[np.minimum(range(3), len(channels) - 1)]
+    low, high = np.percentile(channels, [1, 99], axis=(1, 2), keepdims=True)
+    stretched = (channels - low) / np.maximum(high - low, 1e-8)
+    image: NDArray[np.uint8] = (255 * np.clip(stretched, 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    return image
 
 
 def _curves(axes: Axes, rows: Sequence[Mapping[str, float]], title: str, *, log: bool) -> None:
