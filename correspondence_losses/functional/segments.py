@@ -1,6 +1,5 @@
 """Statistics of dense features over image segments, and the two criteria on them (thesis, eq. 4.2 to 4.5)."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +22,12 @@ from correspondence_losses._triton import use_triton
 __all__ = ["SegmentStatistics", "segment_invariance_loss", "segment_separation_loss", "segment_statistics"]
 
 # On a CPU, pixels are visited in blocks, so that what is computed of a block is used while it is still in the cache and
-# no intermediate of the features' size is ever held. A block has some pixels for each segment: what is done once a
-# segment weighs little then.
-_BLOCK_ELEMENTS = 2**18
-_BLOCK_PIXELS_PER_SEGMENT = 32
+# no intermediate of the features' size is ever held.
+_BLOCK_ELEMENTS = 2**19
 # From so many channels on, the vectors of the pixels are added as rows; of fewer, each channel by itself.
 _ROW_CHANNELS = 16
+# Columns a power of 2 apart would evict each other from the cache, so that many elements are left between them.
+_PADDING = 16
 # Neighbouring pixels, mostly of one segment, are added to so many sums in turn, a power of 2: none waits for the last.
 _INTERLEAVED_SUMS = 8
 
@@ -56,10 +55,9 @@ def segment_statistics(
         \mu_{S_i} = \frac{1}{n_{S_i}} \sum_{p \in S_i} z_p, \qquad
         v_{S_i} = \sum_{p \in S_i} (z_p - \mu_{S_i})^2 .
 
-    Deviations are summed from a mean that is already known, so that nothing cancels: on an accelerator, from that of
-    the segment, in float32; on a CPU, from that of its pixels in a block of the image, in float64, and blocks are then
-    merged, so that the features are read once. The backward is in closed form and keeps nothing of the features' size
-    but the features themselves.
+    Deviations are summed from what is near already, so that little cancels: on an accelerator, from the mean of the
+    segment, in float32; on a CPU, from one of its pixels, in float64, so that the features are read once. The backward
+    is in closed form and keeps nothing of the features' size but the features themselves.
 
     Args:
         features: (..., d, H, W), floating point.
@@ -264,12 +262,8 @@ class _SegmentStatistics(torch.autograd.Function):
             values = features.to(means.dtype)
             gradient = torch.addcmul(_of_segment(offsets, membership), _of_segment(slopes, membership), values)
             return gradient.to(features.dtype), None, None
-        gradient = torch.empty_like(features)
-        for images, pixels in _blocks(features, means.shape[-1]):
-            members = membership[images, ..., pixels]
-            offset, slope = _of_segment(offsets[images], members), _of_segment(slopes[images], members)
-            torch.addcmul(offset, slope, features[images, :, pixels], out=gradient[images, :, pixels])
-        return gradient, None, None
+        gradient_of = _mask_gradient if membership.dtype == torch.bool else _label_gradient
+        return gradient_of(features, membership, offsets, slopes), None, None
 
     @staticmethod
     def vmap(
@@ -293,17 +287,8 @@ def _label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tu
     if _in_one_piece(features):
         counts, means, squares = _dense_statistics(features.to(dtype), labels, num_segments)
         return counts.squeeze(1), means, squares
-    b, d, _ = features.shape
-    # A running sum over all pixels of a segment loses digits in float32, and does so with a bias where the features
-    # are constant, which is where the loss drives them.
-    counts = features.new_zeros(b, 1, num_segments, dtype=torch.float64)
-    means = features.new_zeros(b, d, num_segments, dtype=torch.float64)
-    squares = torch.zeros_like(means)
-    scratch = _Scratch({}, dtype)
-    for images, pixels in _blocks(features, num_segments):
-        block = _block_statistics(features[images, :, pixels], labels[images, pixels], num_segments, scratch)
-        _merge((counts[images], means[images], squares[images]), block)
-    return counts.squeeze(1).to(dtype), means.to(dtype), squares.to(dtype)
+    counts, means, squares = _summed_statistics(features, labels, num_segments)
+    return counts.to(dtype), means.to(dtype), squares.to(dtype)
 
 
 def _dense_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -320,69 +305,104 @@ def _dense_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tu
     return counts, means, squares
 
 
-class _Scratch(NamedTuple):
-    """Memory of a block that the next one uses again: fresh memory costs more than the work in it."""
+def _summed_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts (b, s), means and squared deviations (b, d, s), by scattered additions in float64.
 
-    buffers: dict[tuple[str, int], Tensor]
-    dtype: torch.dtype
+    The difference of each pixel from one of its segment, and its square, are added in one pass over the features. Of a
+    constant segment both are exactly 0, and of any other that one pixel is at most sqrt(n) standard deviations from the
+    mean, so that little cancels.
+    """
+    (b, d, _), s = features.shape, num_segments + 1
+    segments = _number_segments(labels, s)
+    counts = torch.bincount(segments.flatten(), minlength=b * s)
+    references = _some_pixel(features, segments, b * s)
+    add = _add_rows if d >= _ROW_CHANNELS else _add_columns
+    sums, squares = add(features, segments, references)
+    offsets = sums / counts.clamp(min=1).unsqueeze(1)
+    squares = (squares - sums * offsets).clamp(min=0)
+    means = (references + offsets).masked_fill(counts.unsqueeze(1) == 0, 0)
 
-    def take(self, name: str, *size: int, dtype: torch.dtype | None = None) -> Tensor:
-        """Uninitialised memory, the same whenever the name and the number of elements are."""
-        key = name, math.prod(size)
-        if key not in self.buffers:
-            self.buffers[key] = torch.empty(key[1], dtype=dtype or self.dtype)
-        return self.buffers[key].view(size)
+    counts, means, squares = (table.view(b, s, -1)[:, :num_segments].mT for table in (counts, means, squares))
+    return counts.squeeze(1), means, squares
 
 
-def _block_statistics(
-    features: Tensor, labels: Tensor, num_segments: int, scratch: _Scratch
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in float64, by scattered additions."""
-    (b, d, n), s = features.shape, num_segments + 1
-    segments = (labels + s * torch.arange(b)[:, None]).flatten()
-    counts = torch.bincount(segments, minlength=b * s)
-    if d >= _ROW_CHANNELS:
-        dim, copies, targets = 0, 1, segments[:, None].expand(-1, d)
-        vectors = scratch.take("rows", b * n, d)
+def _some_pixel(features: Tensor, segments: Tensor, count: int) -> Tensor:
+    """(count, d): the vector of one pixel of each segment, in float64; of an empty one, of any pixel."""
+    b, _, n = features.shape
+    index = segments.new_zeros(count).scatter_(0, segments.flatten(), torch.arange(b * n))
+    return features[index // n, :, index % n].double()
+
+
+def _add_rows(features: Tensor, segments: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums (s, d) of differences from the references and of their squares, for segments (b, n) of one numbering."""
+    sums, squares = torch.zeros_like(references), torch.zeros_like(references)
+    blocks = _blocks(features)
+    d, size = features.shape[1], max(segments[block].numel() for block in blocks)
+    columns = features.new_empty(d, size + _PADDING)
+    rows, own = references.new_empty(size, d), references.new_empty(size, d)
+    for images, pixels in blocks:
+        targets = segments[images, pixels]
+        values = features[images, :, pixels].transpose(0, 1)
+        targets, (b, n) = targets.flatten(), targets.shape
         if features.stride(1) == 1:
-            vectors.view(b, n, d).copy_(features.mT)
-        else:  # only what is contiguous is transposed fast
-            columns = scratch.take("columns", d, b, n).copy_(features.transpose(0, 1))
-            vectors.copy_(columns.flatten(1).mT)
-    else:
-        dim, copies = 1, _INTERLEAVED_SUMS
-        lanes = torch.arange(b * n).bitwise_and_(copies - 1)
-        targets = lanes.add_(segments, alpha=copies).expand(d, -1)
-        vectors = scratch.take("columns", d, b, n).copy_(features.transpose(0, 1)).flatten(1)
-    wide = scratch.take("wide", *vectors.shape, dtype=torch.float64)
-
-    def sums() -> Tensor:
-        size = (b * s, d) if dim == 0 else (d, b * s * copies)
-        table = wide.new_zeros(size).scatter_add_(dim, targets, wide.copy_(vectors))
-        return table if dim == 0 else table.view(d, b * s, copies).sum(-1)
-
-    means = sums() / counts.clamp(min=1).unsqueeze(1 - dim)
-    own_means = scratch.take("means", *vectors.shape)
-    vectors.sub_(torch.index_select(means.to(vectors.dtype), dim, segments, out=own_means)).square_()
-    squares = sums()
-
-    def per_image(table: Tensor) -> Tensor:
-        table = table.mT if dim == 0 else table
-        return table.reshape(d, b, s).transpose(0, 1)[..., :num_segments]
-
-    return counts.view(b, 1, s)[..., :num_segments], per_image(means), per_image(squares)
+            rows[: b * n].view(b, n, d).copy_(values.movedim(0, -1))
+        else:
+            columns[:, : b * n].view(d, b, n).copy_(values)
+            rows[: b * n] = columns[:, : b * n].mT
+        differences = rows[: b * n].sub_(torch.index_select(references, 0, targets, out=own[: b * n]))
+        sums.index_add_(0, targets, differences)
+        squares.index_add_(0, targets, differences.square_())
+    return sums, squares
 
 
-def _merge(total: tuple[Tensor, Tensor, Tensor], block: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Add the pixels of a block to the total: of counts, means and squared deviations, in place."""
-    counts, means, squares = total
-    block_counts, block_means, block_squares = block
-    merged = counts + block_counts
-    weights = block_counts / merged.clamp(min=1)
-    shifts = block_means - means
-    means += weights * shifts
-    squares += block_squares + counts * weights * shifts.square()
-    counts.copy_(merged)
+def _add_columns(features: Tensor, segments: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, channel by channel."""
+    count, d = references.shape
+    references = references.mT.contiguous()
+    sums, squares = references.new_zeros(2, d, count * _INTERLEAVED_SUMS)
+    blocks = _blocks(features)
+    size = max(segments[block].numel() for block in blocks)
+    columns, own = references.new_empty(2, d, size)
+    lanes = torch.arange(size).bitwise_and_(_INTERLEAVED_SUMS - 1)
+    for images, pixels in blocks:
+        targets = segments[images, pixels]
+        (b, n), targets = targets.shape, targets.flatten()
+        columns[:, : b * n].view(d, b, n).copy_(features[images, :, pixels].transpose(0, 1))
+        torch.gather(references, 1, targets.expand(d, -1), out=own[:, : b * n])
+        differences = columns[:, : b * n].sub_(own[:, : b * n])
+        places = torch.add(lanes[: b * n], targets, alpha=_INTERLEAVED_SUMS).expand(d, -1)
+        sums.scatter_add_(1, places, differences)
+        squares.scatter_add_(1, places, differences.square_())
+    sums, squares = (table.view(d, count, -1).sum(-1).mT for table in (sums, squares))
+    return sums, squares
+
+
+def _label_gradient(features: Tensor, labels: Tensor, offsets: Tensor, slopes: Tensor) -> Tensor:
+    """Offset plus slope times feature, both (b, d, s), of each pixel's segment; 0 outside; in the features' layout."""
+    (b, d, _), s = features.shape, offsets.shape[-1] + 1
+    segments = _number_segments(labels, s)
+    offsets, slopes = (
+        torch.nn.functional.pad(table, (0, 1)).transpose(0, 1).reshape(d, b * s) for table in (offsets, slopes)
+    )
+    as_rows = features.stride(1) == 1
+    if as_rows:
+        offsets, slopes = offsets.mT.contiguous(), slopes.mT.contiguous()
+    gradient = torch.empty_like(features)
+    for images, pixels in _blocks(features):
+        targets = segments[images, pixels]
+        (count, n), targets = targets.shape, targets.flatten()
+        if as_rows:
+            offset, slope = (table.index_select(0, targets).view(count, n, d).mT for table in (offsets, slopes))
+        else:
+            places = targets.expand(d, -1)
+            offset, slope = (table.gather(1, places).view(d, count, n).transpose(0, 1) for table in (offsets, slopes))
+        torch.addcmul(offset, slope, features[images, :, pixels], out=gradient[images, :, pixels])
+    return gradient
+
+
+def _number_segments(labels: Tensor, num_labels: int) -> Tensor:
+    """Give the segments of all images one numbering: labels (b, n), so many in each image."""
+    return labels + num_labels * torch.arange(len(labels))[:, None]
 
 
 def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -393,7 +413,7 @@ def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, T
     centre = features.mean(-1, keepdim=True, dtype=accumulator)
     sums = features.new_zeros(b, d, s, dtype=accumulator)
     squares = torch.zeros_like(sums)
-    for images, pixels in [(slice(b), slice(None))] if _in_one_piece(features) else _blocks(features, s):
+    for images, pixels in [(slice(b), slice(None))] if _in_one_piece(features) else _blocks(features):
         members = masks[images, :, pixels].to(accumulator).mT
         values = features[images, :, pixels].to(accumulator) - centre[images]
         sums[images] += matmul(values, members)
@@ -405,14 +425,24 @@ def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, T
     return counts.to(dtype), means.to(dtype), squares.to(dtype)
 
 
+def _mask_gradient(features: Tensor, masks: Tensor, offsets: Tensor, slopes: Tensor) -> Tensor:
+    """Sums of offset and of slope times feature, both (b, d, s), over the masks that each pixel is in."""
+    gradient = torch.empty_like(features)
+    for images, pixels in _blocks(features):
+        members = masks[images, :, pixels]
+        offset, slope = _of_segment(offsets[images], members), _of_segment(slopes[images], members)
+        torch.addcmul(offset, slope, features[images, :, pixels], out=gradient[images, :, pixels])
+    return gradient
+
+
 def _in_one_piece(features: Tensor) -> bool:
     return features.device.type != "cpu" or torch.compiler.is_compiling()
 
 
-def _blocks(features: Tensor, num_segments: int) -> list[tuple[slice, slice]]:
+def _blocks(features: Tensor) -> list[tuple[slice, slice]]:
     """Ranges of images and of pixels that cover all: of whole images, or of pixels of one."""
     b, d, n = features.shape
-    size = max(_BLOCK_ELEMENTS // d, _BLOCK_PIXELS_PER_SEGMENT * num_segments, 1)
+    size = max(_BLOCK_ELEMENTS // d, 1)
     images = max(size // n, 1)
     return [
         (slice(image, image + images), slice(pixel, pixel + size))

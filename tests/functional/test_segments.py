@@ -69,7 +69,6 @@ ways = pytest.mark.parametrize(("block_elements", "row_channels"), [(2**20, 16),
 
 def use(patch: pytest.MonkeyPatch, block_elements: int, row_channels: int) -> None:
     patch.setattr(module, "_BLOCK_ELEMENTS", block_elements)
-    patch.setattr(module, "_BLOCK_PIXELS_PER_SEGMENT", 0)
     patch.setattr(module, "_ROW_CHANNELS", row_channels)
 
 
@@ -209,7 +208,28 @@ def test_constant_features_keep_their_mean(as_masks: bool, channels: int) -> Non
     segments = torch.zeros(1, 480, 640, dtype=torch.long)
     statistics = segment_statistics(features, segments[:, None] == 0 if as_masks else segments)
     torch.testing.assert_close(statistics.means, torch.full((1, 1, channels), 5.03), rtol=1e-6, atol=0)
-    assert statistics.squared_deviations.max() < 1e-6
+    assert statistics.squared_deviations.max() <= (1e-6 if as_masks else 0)
+
+
+@pytest.mark.parametrize("channels", [1, 16])
+@pytest.mark.parametrize("outlier", [0, 5000, -1])
+def test_one_pixel_far_off_costs_no_digits(channels: int, outlier: int) -> None:
+    features = torch.randn(1, channels, 100, 100)
+    features.view(channels, -1)[:, outlier] = 1e5
+    statistics = segment_statistics(features, torch.zeros(1, 100, 100).long())
+    exact = features.double().flatten(2).var(-1, correction=0) * 100**2
+    torch.testing.assert_close(statistics.squared_deviations[:, 0].double(), exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 16])
+def test_pixels_outside_of_all_segments_may_hold_anything(channels: int) -> None:
+    features = torch.randn(1, channels, 6, 5)
+    segments = torch.randint(0, 3, (1, 6, 5))
+    segments[0, 2] = 1
+    expected = segment_statistics(features, segments, 3, ignore_index=1)
+    features[0, :, 2] = torch.nan
+    for got, wanted in zip(segment_statistics(features, segments, 3, ignore_index=1), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
