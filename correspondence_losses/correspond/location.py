@@ -54,7 +54,8 @@ def location_matches(grid_a: ViewGrid, grid_b: ViewGrid, num_matches: int) -> Ma
     dtype = torch.promote_types(torch.promote_types(grid_a.points.dtype, grid_b.points.dtype), torch.float32)
     nearest = _nearest_in_crop if grid_b.axis_aligned else _nearest_of_points
     index_b, squared_distance = nearest(grid_a, grid_b, dtype)
-    squared_distance = squared_distance.where(grid_a.valid.flatten(1), torch.inf)
+    if not grid_a.axis_aligned:
+        squared_distance = squared_distance.masked_fill(~grid_a.valid.flatten(1), torch.inf)
     return keep_closest(index_b, squared_distance, num_matches)
 
 
