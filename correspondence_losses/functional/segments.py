@@ -329,7 +329,7 @@ def _summed_statistics(features: Tensor, labels: Tensor, num_segments: int) -> t
 def _some_pixel(features: Tensor, segments: Tensor, count: int) -> Tensor:
     """(count, d): the vector of one pixel of each segment, in float64; of an empty one, of any pixel."""
     b, _, n = features.shape
-    index = segments.new_zeros(count).scatter_(0, segments.flatten(), torch.arange(b * n))
+    index = segments.new_zeros(count).scatter_(0, segments.flatten(), torch.arange(b * n, device=segments.device))
     return features[index // n, :, index % n].double()
 
 
@@ -363,7 +363,7 @@ def _add_columns(features: Tensor, segments: Tensor, references: Tensor) -> tupl
     blocks = _blocks(features)
     size = max(segments[block].numel() for block in blocks)
     columns, own = references.new_empty(2, d, size)
-    lanes = torch.arange(size).bitwise_and_(_INTERLEAVED_SUMS - 1)
+    lanes = torch.arange(size, device=segments.device).bitwise_and_(_INTERLEAVED_SUMS - 1)
     for images, pixels in blocks:
         targets = segments[images, pixels]
         (b, n), targets = targets.shape, targets.flatten()
@@ -381,28 +381,33 @@ def _label_gradient(features: Tensor, labels: Tensor, offsets: Tensor, slopes: T
     """Offset plus slope times feature, both (b, d, s), of each pixel's segment; 0 outside; in the features' layout."""
     (b, d, _), s = features.shape, offsets.shape[-1] + 1
     segments = _number_segments(labels, s)
-    offsets, slopes = (
-        torch.nn.functional.pad(table, (0, 1)).transpose(0, 1).reshape(d, b * s) for table in (offsets, slopes)
-    )
     as_rows = features.stride(1) == 1
-    if as_rows:
-        offsets, slopes = offsets.mT.contiguous(), slopes.mT.contiguous()
+
+    def table(values: Tensor) -> Tensor:
+        columns = torch.nn.functional.pad(values, (0, 1)).transpose(0, 1).reshape(d, b * s)
+        return columns.mT.contiguous() if as_rows else columns
+
+    def look_up(table: Tensor, targets: Tensor) -> Tensor:
+        if as_rows:
+            return table.index_select(0, targets.flatten()).view(*targets.shape, d).mT
+        return table.gather(1, targets.flatten().expand(d, -1)).view(d, *targets.shape).transpose(0, 1)
+
+    # Equation 4.4 weighs all pixels alike: then a channel has one slope, and looking it up would be wasted.
+    alike = bool((slopes == slopes[..., :1]).all())
+    offset_table, slope_table = table(offsets), None if alike else table(slopes)
     gradient = torch.empty_like(features)
     for images, pixels in _blocks(features):
-        targets = segments[images, pixels]
-        (count, n), targets = targets.shape, targets.flatten()
-        if as_rows:
-            offset, slope = (table.index_select(0, targets).view(count, n, d).mT for table in (offsets, slopes))
-        else:
-            places = targets.expand(d, -1)
-            offset, slope = (table.gather(1, places).view(d, count, n).transpose(0, 1) for table in (offsets, slopes))
-        torch.addcmul(offset, slope, features[images, :, pixels], out=gradient[images, :, pixels])
+        targets, block = segments[images, pixels], gradient[images, :, pixels]
+        slope = slopes[images, :, :1] if slope_table is None else look_up(slope_table, targets)
+        torch.addcmul(look_up(offset_table, targets), slope, features[images, :, pixels], out=block)
+        if alike and (outside := labels[images, pixels] == s - 1).any():
+            block.masked_fill_(outside.unsqueeze(1), 0)
     return gradient
 
 
 def _number_segments(labels: Tensor, num_labels: int) -> Tensor:
     """Give the segments of all images one numbering: labels (b, n), so many in each image."""
-    return labels + num_labels * torch.arange(len(labels))[:, None]
+    return labels + num_labels * torch.arange(len(labels), device=labels.device)[:, None]
 
 
 def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
