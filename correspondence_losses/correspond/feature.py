@@ -57,8 +57,17 @@ def feature_matches(map_a: Tensor, map_b: Tensor, num_matches: int) -> Matches:
     a = map_a.flatten(2).to(dtype)
     b = map_b.flatten(2).to(dtype)
     index_b = _nearest(a, b)
-    nearest = b.gather(2, index_b[:, None, :].expand(-1, b.shape[1], -1))
-    return keep_closest(index_b, (a - nearest).square().sum(dim=1), num_matches)
+    differences = _take(b, index_b).sub_(a)
+    return keep_closest(index_b, differences.square_().sum(dim=1), num_matches)
+
+
+def _take(vectors: Tensor, index: Tensor) -> Tensor:
+    """A copy of the vectors (b, d, m) at the indices (b, n): (b, d, n), in the layout of the vectors."""
+    b, d, m = vectors.shape
+    if vectors.stride(1) != 1:
+        return vectors.gather(2, index[:, None, :].expand(-1, d, -1))
+    rows = (index + m * torch.arange(b, device=index.device)[:, None]).flatten()
+    return vectors.mT.reshape(b * m, d).index_select(0, rows).view(b, -1, d).mT
 
 
 def _nearest(a: Tensor, b: Tensor) -> Tensor:

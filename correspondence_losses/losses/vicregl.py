@@ -235,8 +235,7 @@ class VICRegLLoss(VICRegModule):
             crops = sources.axis_aligned and targets.axis_aligned  # whose cells all have a match
             found.append(cells.find("location", matching, matches, all_valid=crops))
         for matching in self._matchings(maps, num_large, self.num_feature_matches):
-            source_maps = torch.cat([maps[view] for view in matching.sources])
-            target_maps = torch.cat([maps[view] for view in matching.targets])
+            source_maps, target_maps = cells.maps(matching.sources), cells.maps(matching.targets)
             matches = feature_matches(source_maps, target_maps, matching.num_matches)
             found.append(cells.find("feature", matching, matches, all_valid=True))
 
@@ -323,6 +322,11 @@ class _Cells:
     def __init__(self, maps: Sequence[Tensor], gather: bool) -> None:
         self.gather = gather
         table = torch.cat([view.flatten(2).mT.flatten(0, 1) for view in maps])
+        parts = table.detach().split_with_sizes([len(view) * view[0, 0].numel() for view in maps])
+        self._maps = [
+            part.view(len(view), *view.shape[2:], -1).permute(0, 3, 1, 2)
+            for part, view in zip(parts, maps, strict=True)
+        ]
         first = this_rank() * len(table) if gather else 0
         self.table = gather_across_ranks(table) if gather else table
         self.rows = []
@@ -340,6 +344,10 @@ class _Cells:
             rows_a, rows_b = gather_across_ranks(rows_a, dim=2), gather_across_ranks(rows_b, dim=2)
             valid = None if valid is None else gather_across_ranks(valid, dim=2)
         return _MatchedCells(kind, matching.weight, rows_a, rows_b, valid)
+
+    def maps(self, views: Sequence[int]) -> Tensor:
+        """The maps of these views along the batch, channels last, in which they are searched fastest."""
+        return self._maps[views[0]] if len(views) == 1 else torch.cat([self._maps[view] for view in views])
 
     def vectors(self, rows: Tensor) -> Tensor:
         # The backward pass of an embedding adds up repeated rows in a fixed order on every device.

@@ -26,13 +26,19 @@ shapes = st.tuples(
 
 
 @settings(max_examples=40, deadline=None)
-@given(shapes, st.integers(0, 2**31), st.integers(1, 20), st.sampled_from([0.0, 1e3]))
-def test_equals_the_equation(shape, seed, num_matches, offset):
+@given(
+    shapes,
+    st.integers(0, 2**31),
+    st.integers(1, 20),
+    st.sampled_from([0.0, 1e3]),
+    st.sampled_from([torch.contiguous_format, torch.channels_last]),
+)
+def test_equals_the_equation(shape, seed, num_matches, offset, layout):
     b, d, ha, wa, hb, wb = shape
     generator = torch.Generator().manual_seed(seed)
     map_a = torch.randn(b, d, ha, wa, generator=generator, dtype=torch.float64) + offset
     map_b = torch.randn(b, d, hb, wb, generator=generator, dtype=torch.float64) + offset
-    matches = feature_matches(map_a, map_b, num_matches)
+    matches = feature_matches(map_a, map_b.contiguous(memory_format=layout), num_matches)
     for sample, literal in enumerate(literal_matches(map_a, map_b, num_matches)):
         count = len(literal)
         assert matches.valid[sample].tolist() == [True] * count + [False] * (num_matches - count)
