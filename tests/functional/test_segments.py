@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-import correspondence_losses.functional.segments as module
+import correspondence_losses.functional._cpu_segments as module
 from correspondence_losses.functional.segments import (
     SegmentStatistics,
     segment_invariance_loss,
