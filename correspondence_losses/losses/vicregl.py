@@ -290,7 +290,7 @@ class VICRegLLoss(VICRegModule):
         return [
             _Matching([source for source, _ in pairs[block]], [target for _, target in pairs[block]], count, total)
             for (*_, count, total), pairs in views.items()
-            for block in _blocks(len(pairs), maps[pairs[0][0]].numel(), maps[0].device)
+            for block in _blocks(len(pairs), sum(maps[view].numel() for view in pairs[0]), maps[0].device)
         ]
 
 
