@@ -141,18 +141,37 @@ def test_same_bytes_from_any_number_of_processes_and_after_an_interruption(scene
     assert kept.stat().st_mtime_ns == before
 
 
-def test_synthetic_images_may_be_transparent_where_no_object_is(scenes, tmp_path):
-    settings = replace(TINY, transparent=True)
+@pytest.mark.parametrize("tables", [0.0, 1.0])
+def test_synthetic_images_may_be_transparent_where_nothing_stands(scenes, tmp_path, tables):
+    settings = replace(TINY, transparent=True, tables=tables)
     transparent = generate_scenes(tmp_path / "transparent", settings, workers=1, progress=False)
     opaque = YCBVideo(scenes)
     for name in opaque.frames("synthetic"):
+        frame = opaque.frame(name)
         color = np.array(Image.open(transparent / f"{name}-color.png"))
-        np.testing.assert_array_equal(color[..., :3], opaque.image(name))
-        np.testing.assert_array_equal(color[..., 3], np.where(opaque.label(name) > 0, 255, 0))
+        np.testing.assert_array_equal(color[..., :3], frame.image)
+        stands = color[..., 3] == 255
+        assert (color[~stands, 3] == 0).all()
+        assert stands[frame.label > 0].all()
+        if tables:
+            np.testing.assert_array_equal(stands, frame.depth > 0)
+        else:
+            assert (frame.depth > 0).sum() > stands.sum()  # the table is left out
         behind = YCBVideo(transparent, background=(1, 2, 3)).image(name)
-        assert (behind[opaque.label(name) == 0] == (1, 2, 3)).all()
+        assert (behind[~stands] == (1, 2, 3)).all()
     changed = [name for name, content in files(scenes).items() if files(transparent)[name] != content]
     assert changed == ["data_syn/000000-color.png", "data_syn/000001-color.png", "scenes.json"]
+
+
+def test_about_the_asked_share_of_transparent_images_keeps_its_table(tmp_path):
+    settings = replace(TINY, transparent=True, num_synthetic=12, num_target=0, num_test=0, width=32, height=24)
+    root = generate_scenes(tmp_path, settings, workers=1, progress=False)
+    source = YCBVideo(root)
+    kept = []
+    for name in source.frames("synthetic"):
+        stands = np.array(Image.open(root / f"{name}-color.png"))[..., 3] == 255
+        kept.append((stands == (source.frame(name).depth > 0)).all())
+    assert 2 <= sum(kept) <= 10
 
 
 def test_other_settings_need_another_folder(scenes, tmp_path):
