@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from correspondence_losses.reference.data.files import read_json, read_size
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.files import read_size
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.data.ycb_meta import read_meta
-from correspondence_losses.reference.files import write_json, write_text
+from correspondence_losses.reference.files import read_json, write_json, write_text
 from correspondence_losses.reference.scenes.arrange import SceneMaker
 from correspondence_losses.reference.scenes.domains import SYNTHETIC, TARGET
 from correspondence_losses.reference.scenes.embedded import EmbeddedRenderer
@@ -363,7 +364,7 @@ def _check_same_settings(root: Path, settings: SceneSettings, record: dict[str, 
 
 
 def _recorded_settings(path: Path) -> dict[str, Any]:
-    stored = read_json(path)
+    stored = read_json(path, DataError)
     if isinstance(stored, dict) and isinstance(found := stored.get("settings"), dict):
         return found
     raise ValueError(f"{path}: is not the record of a data set of scenes")
