@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from skimage import data
 
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.files import read_color
@@ -83,9 +84,14 @@ class ImageBackground(Background):
 BackgroundLike = Background | Sequence[int] | Path | str | None
 """A background, or what makes one: a colour, a folder of images, or nothing for the default colour."""
 
+EXAMPLES = Path("examples")
+"""Stands for the folder of scikit-image's example pictures, which show no object of YCB-Video."""
+
 
 def as_background(background: BackgroundLike) -> Background:
     """Make a :class:`Background` of a colour or a folder of images; ``None`` gives the default colour.
+
+    The path ``examples`` is the folder of the example pictures that come with scikit-image.
 
     Raises:
         DataError: The folder holds no image.
@@ -96,20 +102,24 @@ def as_background(background: BackgroundLike) -> Background:
     if isinstance(background, Background):
         return background
     if isinstance(background, (str, Path)):
-        return ImageBackground(background)
+        return ImageBackground(Path(data.__file__).parent if Path(background) == EXAMPLES else background)
     return SolidBackground(background)
 
 
 def composite(image: NDArray[np.uint8], background: Background, frame: str, seed: int) -> NDArray[np.uint8]:
-    """Lay an (H, W, 4) image over its background, by its alpha channel; an (H, W, 3) image is returned as it is.
-
-    ``alpha * color + (1 - alpha) * background``, rounded, with colours that are not premultiplied.
-    """
+    """Lay an (H, W, 4) image over its background, by :func:`lay_over`; an (H, W, 3) image is returned as it is."""
     if image.shape[2] == 3:
         return image
+    return lay_over(image, background.render(image.shape[:2], frame, seed))
+
+
+def lay_over(image: NDArray[np.uint8], behind: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay an (H, W, 4) image over an (H, W, 3) one.
+
+    ``alpha * color + (1 - alpha) * behind``, rounded, with colours that are not premultiplied.
+    """
     alpha = image[..., 3:].astype(np.uint32)
-    behind = background.render(image.shape[:2], frame, seed).astype(np.uint32)
-    mixed = alpha * image[..., :3] + (255 - alpha) * behind
+    mixed = alpha * image[..., :3] + (255 - alpha) * behind.astype(np.uint32)
     return ((mixed + 127) // 255).astype(np.uint8)
 
 

@@ -1,4 +1,8 @@
-"""Images and labels as tensors: their size, their random changes, their normalisation."""
+"""Images and labels as tensors: their size, and their random changes.
+
+Images are tensors of values from 0 to 1. What a backbone wants them normalised with is the backbone's own, and done
+there.
+"""
 
 from dataclasses import dataclass
 
@@ -9,10 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Augmentation", "as_image", "as_mask", "image_to_tensor"]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+__all__ = ["Augmentation", "as_image", "as_mask", "image_to_tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,53 +23,121 @@ class Augmentation:
     Args:
         crop_scale: Range of a random crop's area, as a part of the image's; (1, 1) takes the whole image.
         crop_ratio: Range of the crop's aspect ratio, as a factor on the image's own.
+        zoom: Range of a random change of scale; below 1 the background is seen around the image.
+        rotation: Greatest rotation, degrees.
         flip: Probability of a horizontal flip.
+        crop_size: (H, W) of a random window of the image that is trained on. Default: all of it.
         jitter: Strength of the change of brightness, contrast and saturation, 0 for none; hue changes by a quarter.
         grayscale: Probability of a grey image.
         blur: Probability of a Gaussian blur.
+        sharpen: Probability of edges sharpened as a webcam does.
+        noise: Greatest standard deviation of a sensor's noise, of values from 0 to 1.
+        copy_paste: Probability that objects of another labelled image are pasted onto a labelled one (Ghiasi et al.
+            2021, "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation").
+        clutter: Probability that shapes with pictures and plain colours stand behind the objects of a labelled image,
+            and that of fewer and smaller ones before them.
+
+    Raises:
+        ValueError: A number is out of range.
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    zoom: tuple[float, float] = (1.0, 1.0)
+    rotation: float = 0.0
     flip: float = 0.0
+    crop_size: tuple[int, int] | None = None
     jitter: float = 0.0
     grayscale: float = 0.0
     blur: float = 0.0
+    sharpen: float = 0.0
+    noise: float = 0.0
+    copy_paste: float = 0.0
+    clutter: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check what the types do not say."""
+        for name in ("flip", "grayscale", "blur", "sharpen", "copy_paste", "clutter"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a probability, in [0, 1], got {getattr(self, name)}")
+        for name in ("crop_scale", "crop_ratio", "zoom"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be a range above 0, got {(low, high)}")
+        for name in ("rotation", "jitter", "noise"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def build(self, size: tuple[int, int]) -> v2.Compose:
-        """Return the transform to images of ``size``, normalised as the backbones want them."""
+        """Return the transform from ``uint8`` images of any size to tensors of ``size``, or of ``crop_size``."""
+        return v2.Compose([self.geometry(size), self.colors()])
+
+    def geometry(self, size: tuple[int, int]) -> v2.Compose:
+        """Return the changes that label and segments follow: to ``size``, or to ``crop_size`` of it.
+
+        Raises:
+            ValueError: The window is larger than ``size``.
+        """
         if self.crop_scale == (1.0, 1.0):
-            geometry: v2.Transform = v2.Resize(size, antialias=True)
+            steps: list[v2.Transform] = [v2.Resize(size, antialias=True)]
         else:
             aspect = size[1] / size[0]
             low, high = self.crop_ratio
-            geometry = v2.RandomResizedCrop(size, self.crop_scale, (low * aspect, high * aspect), antialias=True)
-        steps: list[v2.Transform] = [geometry]
+            steps = [v2.RandomResizedCrop(size, self.crop_scale, (low * aspect, high * aspect), antialias=True)]
+        if self.rotation or self.zoom != (1.0, 1.0):
+            bilinear = v2.InterpolationMode.BILINEAR
+            steps.append(v2.RandomAffine(self.rotation, scale=self.zoom, interpolation=bilinear))
         if self.flip:
             steps.append(v2.RandomHorizontalFlip(self.flip))
+        if self.crop_size is not None:
+            if self.crop_size[0] > size[0] or self.crop_size[1] > size[1]:
+                raise ValueError(f"crop_size must be at most image_size, {size}, got {self.crop_size}")
+            steps.append(v2.RandomCrop(self.crop_size))
+        return v2.Compose(steps)
+
+    def colors(self) -> v2.Compose:
+        """Return the changes of colours, from ``uint8`` to values from 0 to 1."""
+        steps: list[v2.Transform] = []
         if self.jitter:
             steps.append(v2.ColorJitter(self.jitter, self.jitter, self.jitter, self.jitter / 4))
         if self.grayscale:
             steps.append(v2.RandomGrayscale(self.grayscale))
         if self.blur:
             steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.1, 2.0))], self.blur))
-        return v2.Compose([*steps, *_NORMALIZE])
+        steps.append(_TO_FLOAT)
+        if self.noise:
+            steps.append(_SensorNoise(self.noise))
+        if self.sharpen:  # a webcam sharpens its noise too
+            steps.append(v2.RandomApply([v2.RandomAdjustSharpness(4.0, 1.0)], self.sharpen))
+        return v2.Compose(steps)
 
 
-_NORMALIZE = (
-    v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
-    v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-)
+class _SensorNoise(v2.Transform):  # type: ignore[misc]  # torchvision has no types
+    """Gaussian noise of a random strength, on images with values from 0 to 1."""
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def __init__(self, strongest: float) -> None:
+        super().__init__()
+        self.strongest = strongest
+
+    def transform(self, inpt: Tensor, params: dict[str, float]) -> Tensor:  # noqa: ARG002
+        sigma = self.strongest * float(torch.rand(()))
+        noisy: Tensor = v2.functional.gaussian_noise(inpt, sigma=sigma)
+        return noisy
+
+
+_TO_FLOAT = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)
 
 
 def image_to_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
-    """An (H, W, 3) image as a normalised (3, *size) tensor, without augmentation."""
-    tensor: Tensor = v2.Compose([v2.Resize(size, antialias=True), *_NORMALIZE])(as_image(image))
+    """An (H, W, 3) image as a (3, *size) tensor of values from 0 to 1, without augmentation."""
+    tensor: Tensor = v2.Compose([v2.Resize(size, antialias=True), _TO_FLOAT])(as_image(image))
     return tensor.as_subclass(Tensor)
 
 
 def as_image(image: NDArray[np.uint8]) -> tv_tensors.Image:
-    """Return an (H, W, 3) image as what the transforms take for one."""
+    """Return an (H, W, c) image as what the transforms take for one."""
     return tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
 
 
