@@ -28,6 +28,12 @@ def scored(average: WeightAverage, net: nn.Module) -> dict[str, Any]:
         return {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
 
+def fail_inside(average: WeightAverage, net: nn.Module, trained: dict[str, Any]) -> None:
+    with average.applied():
+        assert not torch.equal(net.state_dict()["0.weight"], trained["0.weight"])
+        raise RuntimeError("inside")
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9])
 def test_the_average_is_the_recurrence_with_a_warm_up(momentum: float) -> None:
     net, generator = model(), torch.Generator().manual_seed(1)
@@ -52,9 +58,8 @@ def test_the_trained_weights_come_back_bit_for_bit_even_after_an_error() -> None
     step(net, generator)
     average.update()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    with pytest.raises(RuntimeError, match="inside"), average.applied():
-        assert not torch.equal(net.state_dict()["0.weight"], before["0.weight"])
-        raise RuntimeError("inside")
+    with pytest.raises(RuntimeError, match="inside"):
+        fail_inside(average, net, before)
     for name, tensor in net.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
 
