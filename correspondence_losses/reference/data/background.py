@@ -4,6 +4,7 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
 DEFAULT_COLOR = (124, 116, 104)
 """The mean colour of ImageNet: close to 0 in every channel after the usual normalisation."""
+
+_KEPT_SIZE = 1024
 
 
 class Background(ABC):
@@ -75,10 +78,17 @@ class ImageBackground(Background):
         rng = np.random.default_rng(int.from_bytes(digest[:16], "big"))
         path = self.paths[int(rng.integers(len(self.paths)))]
         centering = (float(rng.random()), float(rng.random()))
-        image = Image.fromarray(np.ascontiguousarray(read_color(path, upright=True)[..., :3]))
         height, width = size
-        fitted = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR, centering=centering)
+        fitted = ImageOps.fit(_picture(path), (width, height), Image.Resampling.BILINEAR, centering=centering)
         return np.array(fitted, dtype=np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _picture(path: Path) -> Image.Image:
+    """Read a picture; it is kept, smaller than it may be, since decoding takes longer than all that is done with it."""
+    picture = Image.fromarray(np.ascontiguousarray(read_color(path, upright=True)[..., :3]))
+    picture.thumbnail((_KEPT_SIZE, _KEPT_SIZE))
+    return picture
 
 
 BackgroundLike = Background | Sequence[int] | Path | str | None

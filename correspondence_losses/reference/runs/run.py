@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from correspondence_losses.reference.engine.averaging import WeightAverage
 from correspondence_losses.reference.engine.checkpoint import CheckpointError
-from correspondence_losses.reference.engine.evaluation import SegmentationScores, predict_classes, score
+from correspondence_losses.reference.engine.evaluation import MEANS, SegmentationScores, predict_classes, score
 from correspondence_losses.reference.engine.history import History
 from correspondence_losses.reference.engine.loop import TrainingPlan, train
 from correspondence_losses.reference.engine.optimizer import create_optimizer, parameter_rates
@@ -251,7 +251,7 @@ class _Run:
         scores: dict[str, Any] = {}
         if averaged:
             scores = {
-                "mean_iou": float(np.mean([row["mean_iou"] for row in averaged])),
+                **{name: float(np.mean([row[name] for row in averaged])) for name in MEANS},
                 "averaged_evaluations": len(averaged),
                 "final": history.evaluation[-1],
                 "evaluations": history.evaluation,

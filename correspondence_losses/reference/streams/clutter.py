@@ -42,8 +42,12 @@ def lay_shapes(
     covered = np.zeros(image.shape[:2], np.bool_)
     for _ in range(int(rng.integers(count[0], count[1] + 1))):
         shape = _shape(rng, image.shape[:2], size)
-        image[shape] = _filling(rng, image.shape[:2], pictures)[shape]
-        covered |= shape
+        rows, columns = (np.flatnonzero(shape.any(axis)) for axis in (1, 0))
+        if len(rows):
+            box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            inside = shape[box]
+            image[box][inside] = _filling(rng, inside.shape, pictures)[inside]
+            covered |= shape
     return covered
 
 
