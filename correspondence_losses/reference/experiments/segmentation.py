@@ -65,8 +65,10 @@ class SegmentationSettings(FamilySettings):
         super().__post_init__()
         self.check_above_zero("fpn_channels", "head_stride", "proj_channels", "beta")
         self.check_at_least_zero("sam_weight", "min_segment_area")
-        for name, size in (("image_size", self.image_size), ("augmentation.crop_size", self.augmentation.crop_size)):
-            if size is not None and (size[0] % self.head_stride or size[1] % self.head_stride):
+        if 32 % self.head_stride:
+            raise ValueError(f"head_stride must be 1, 2, 4, 8, 16 or 32, got {self.head_stride}")
+        for name, size in (("image_size", self.image_size), ("prediction_size", self.predicted_at)):
+            if size[0] % self.head_stride or size[1] % self.head_stride:
                 raise ValueError(f"{name} must be a multiple of head_stride, {self.head_stride}, got {size}")
 
     def create_model(self, num_classes: int) -> nn.Module:

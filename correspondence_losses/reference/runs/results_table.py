@@ -161,7 +161,8 @@ def _markdown(content: Mapping[str, Any]) -> str:
         "\nMean IoU over the classes present in the truth, the mean over the last epochs of a run; mean ± standard "
         "deviation over the seeds. Objects: the same without the background. Present or found: over the classes that "
         "are in the truth or in the prediction. More than its baseline: the mean difference of runs with the same "
-        "seed, with the half width of its 95 % interval (Student's t). Seconds are those of training and scoring. Frames: labelled / unlabelled / scored. "
+        "seed, with the half width of its 95 % interval (Student's t). Seconds are those of training and scoring. "
+        "Frames: labelled / unlabelled / scored. "
         "The thesis's figures are of YCB-Video at its own scale.\n\n"
     )
     finished = [

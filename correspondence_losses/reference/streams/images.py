@@ -15,6 +15,8 @@ from torchvision.transforms import v2
 
 __all__ = ["Augmentation", "as_image", "as_mask", "image_to_tensor"]
 
+_CELL = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -26,7 +28,8 @@ class Augmentation:
         zoom: Range of a random change of scale; below 1 the background is seen around the image.
         rotation: Greatest rotation, degrees.
         flip: Probability of a horizontal flip.
-        crop_size: (H, W) of a random window of the image that is trained on. Default: all of it.
+        window: Height and width of a random window that is trained on, as a part of the image's, rounded down to a
+            multiple of 32 pixels: objects have the scale of prediction, at a part of the cost. 1 takes all of it.
         jitter: Strength of the change of brightness, contrast and saturation, 0 for none; hue changes by a quarter.
         grayscale: Probability of a grey image.
         blur: Probability of a Gaussian blur.
@@ -46,7 +49,7 @@ class Augmentation:
     zoom: tuple[float, float] = (1.0, 1.0)
     rotation: float = 0.0
     flip: float = 0.0
-    crop_size: tuple[int, int] | None = None
+    window: float = 1.0
     jitter: float = 0.0
     grayscale: float = 0.0
     blur: float = 0.0
@@ -67,17 +70,15 @@ class Augmentation:
         for name in ("rotation", "jitter", "noise"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 < self.window <= 1:
+            raise ValueError(f"window must lie in (0, 1], got {self.window}")
 
     def build(self, size: tuple[int, int]) -> v2.Compose:
-        """Return the transform from ``uint8`` images of any size to tensors of ``size``, or of ``crop_size``."""
+        """Return the transform from ``uint8`` images of any size to tensors of ``size``, or of a window of it."""
         return v2.Compose([self.geometry(size), self.colors()])
 
     def geometry(self, size: tuple[int, int]) -> v2.Compose:
-        """Return the changes that label and segments follow: to ``size``, or to ``crop_size`` of it.
-
-        Raises:
-            ValueError: The window is larger than ``size``.
-        """
+        """Return the changes that label and segments follow: to ``size``, or to a window of it."""
         if self.crop_scale == (1.0, 1.0):
             steps: list[v2.Transform] = [v2.Resize(size, antialias=True)]
         else:
@@ -89,10 +90,10 @@ class Augmentation:
             steps.append(v2.RandomAffine(self.rotation, scale=self.zoom, interpolation=bilinear))
         if self.flip:
             steps.append(v2.RandomHorizontalFlip(self.flip))
-        if self.crop_size is not None:
-            if self.crop_size[0] > size[0] or self.crop_size[1] > size[1]:
-                raise ValueError(f"crop_size must be at most image_size, {size}, got {self.crop_size}")
-            steps.append(v2.RandomCrop(self.crop_size))
+        if self.window < 1:
+            # Rounded first: two thirds of 192 are 128, whatever the binary fraction says.
+            window = [max(round(self.window * side, 3) // _CELL, 1) * _CELL for side in size]
+            steps.append(v2.RandomCrop([min(int(part), side) for part, side in zip(window, size, strict=True)]))
         return v2.Compose(steps)
 
     def colors(self) -> v2.Compose:

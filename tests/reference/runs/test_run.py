@@ -55,7 +55,9 @@ def settings(data: Path, tmp_path: Path) -> SegmentationSettings:
         pretrained=False,
         image_size=(32, 64),
         fpn_channels=8,
-        augmentation=Augmentation(crop_scale=(0.3, 1.0), flip=0.5, jitter=0.3, grayscale=0.2, blur=0.3),
+        augmentation=Augmentation(
+            crop_scale=(0.3, 1.0), flip=0.5, jitter=0.3, grayscale=0.2, blur=0.3, copy_paste=0.5, clutter=0.5
+        ),
         segmenter=FelzenszwalbSegmenter(scale=50, min_size=20),
         epochs=3,
         steps_per_epoch=4,
@@ -63,6 +65,9 @@ def settings(data: Path, tmp_path: Path) -> SegmentationSettings:
         average_epochs=2,
         log_every=2,
         learning_rate=1e-3,
+        backbone_lr_scale=0.5,
+        layer_decay=0.9,
+        weight_average=0.9,
         schedule="cosine",
         num_workers=0,
         accelerator="cpu",
@@ -74,9 +79,10 @@ def same_numbers(one: SegmentationSettings, other: SegmentationSettings) -> None
     assert a["step"] == b["step"]
     for part in ("training", "evaluation"):
         assert a["history"][part] == b["history"][part]
-    assert a["model"].keys() == b["model"].keys()
-    for name, tensor in a["model"].items():
-        assert torch.equal(tensor, b["model"][name]), name
+    for weights in ("model", "average"):
+        assert a[weights].keys() == b[weights].keys()
+        for name, tensor in a[weights].items():
+            assert torch.equal(tensor, b[weights][name]), name
     assert (one.output / "evaluation.csv").read_text() == (other.output / "evaluation.csv").read_text()
 
 
