@@ -5,6 +5,7 @@ there.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,12 +30,13 @@ class Augmentation:
         rotation: Greatest rotation, degrees.
         flip: Probability of a horizontal flip.
         window: Height and width of a random window that is trained on, as a part of the image's, rounded down to a
-            multiple of 32 pixels: objects have the scale of prediction, at a part of the cost. 1 takes all of it.
+            multiple of 32 pixels: objects have the scale of prediction, at a part of the cost. It lies about a random
+            pixel of an object, where there is one. 1 takes the whole image.
         jitter: Strength of the change of brightness, contrast and saturation, 0 for none; hue changes by a quarter.
         grayscale: Probability of a grey image.
         blur: Probability of a Gaussian blur.
-        sharpen: Probability of edges sharpened as a webcam does.
-        noise: Greatest standard deviation of a sensor's noise, of values from 0 to 1.
+        webcam: Probability of what a cheap camera does to a picture: strong contrast and colours, an off white balance
+            and gamma, noise, and edges that are sharpened with it.
         copy_paste: Probability that objects of another labelled image are pasted onto a labelled one (Ghiasi et al.
             2021, "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation").
         clutter: Probability that shapes with pictures and plain colours stand behind the objects of a labelled image,
@@ -53,21 +55,20 @@ class Augmentation:
     jitter: float = 0.0
     grayscale: float = 0.0
     blur: float = 0.0
-    sharpen: float = 0.0
-    noise: float = 0.0
+    webcam: float = 0.0
     copy_paste: float = 0.0
     clutter: float = 0.0
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""
-        for name in ("flip", "grayscale", "blur", "sharpen", "copy_paste", "clutter"):
+        for name in ("flip", "grayscale", "blur", "webcam", "copy_paste", "clutter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a probability, in [0, 1], got {getattr(self, name)}")
         for name in ("crop_scale", "crop_ratio", "zoom"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} must be a range above 0, got {(low, high)}")
-        for name in ("rotation", "jitter", "noise"):
+        for name in ("rotation", "jitter"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 < self.window <= 1:
@@ -93,7 +94,7 @@ class Augmentation:
         if self.window < 1:
             # Rounded first: two thirds of 192 are 128, whatever the binary fraction says.
             window = [max(round(self.window * side, 3) // _CELL, 1) * _CELL for side in size]
-            steps.append(v2.RandomCrop([min(int(part), side) for part, side in zip(window, size, strict=True)]))
+            steps.append(_ObjectWindow(*(min(int(part), side) for part, side in zip(window, size, strict=True))))
         return v2.Compose(steps)
 
     def colors(self) -> v2.Compose:
@@ -106,26 +107,60 @@ class Augmentation:
         if self.blur:
             steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.1, 2.0))], self.blur))
         steps.append(_TO_FLOAT)
-        if self.noise:
-            steps.append(_SensorNoise(self.noise))
-        if self.sharpen:  # a webcam sharpens its noise too
-            steps.append(v2.RandomApply([v2.RandomAdjustSharpness(4.0, 1.0)], self.sharpen))
+        if self.webcam:
+            steps.append(v2.RandomApply([_Webcam()], self.webcam))
         return v2.Compose(steps)
 
 
-class _SensorNoise(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Gaussian noise of a random strength, on images with values from 0 to 1."""
+class _ObjectWindow(v2.Transform):  # type: ignore[misc]  # torchvision has no types
+    """A random window of an image, about a random pixel whose label is above 0 where the labels hold one."""
+
+    _OFFSET = 0.3
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.size = (height, width)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, int]:
+        extent = v2.functional.get_size(flat_inputs[0])
+        masks = [item for item in flat_inputs if isinstance(item, tv_tensors.Mask)]
+        found = masks[0].nonzero() if masks else torch.zeros(0, 2)
+        corner = [int(torch.randint(side - window + 1, ())) for side, window in zip(extent, self.size, strict=True)]
+        if len(found):
+            window = torch.tensor(self.size)
+            middle = found[int(torch.randint(len(found), ()))] + self._OFFSET * window * _uniform(-1, 1, 2)
+            corner = (
+                (middle - window / 2).round().int().clamp(min=torch.zeros(2).int(), max=torch.tensor(extent) - window)
+            )
+            corner = corner.tolist()
+        return {"top": corner[0], "left": corner[1], "height": self.size[0], "width": self.size[1]}
+
+    def transform(self, inpt: Any, params: dict[str, int]) -> Any:
+        return self._call_kernel(v2.functional.crop, inpt, **params)
+
+
+class _Webcam(v2.Transform):  # type: ignore[misc]
+    """What a cheap camera does to a picture with values from 0 to 1."""
 
     _transformed_types = (tv_tensors.Image,)
 
-    def __init__(self, strongest: float) -> None:
-        super().__init__()
-        self.strongest = strongest
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:  # noqa: ARG002
+        image = inpt
+        gain, gamma, contrast, color, noise, edges = (float(_uniform(*span)) for span in self._SPANS)
+        image = gain * _uniform(0.85, 1.15, 3)[:, None, None] * image
+        image = contrast * (image - image.mean()) + image.mean()
+        grey = v2.functional.rgb_to_grayscale(image)
+        image = (grey + color * (image - grey)).clamp(0, 1) ** gamma
+        image = image + noise * torch.randn(image.shape)
+        smooth = v2.functional.gaussian_blur(image, [5, 5], [1.0, 1.0])
+        return tv_tensors.wrap((image + edges * (image - smooth)).clamp(0, 1), like=inpt)
 
-    def transform(self, inpt: Tensor, params: dict[str, float]) -> Tensor:  # noqa: ARG002
-        sigma = self.strongest * float(torch.rand(()))
-        noisy: Tensor = v2.functional.gaussian_noise(inpt, sigma=sigma)
-        return noisy
+    # Gain, gamma, contrast, colours, noise, edges.
+    _SPANS = ((0.7, 1.3), (0.7, 1.4), (0.8, 1.6), (0.8, 1.7), (0.0, 0.06), (0.0, 2.0))
+
+
+def _uniform(low: float, high: float, *shape: int) -> Tensor:
+    return low + (high - low) * torch.rand(shape)
 
 
 _TO_FLOAT = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)

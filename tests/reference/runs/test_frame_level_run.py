@@ -222,8 +222,8 @@ def test_every_preset_runs(preset: str, data: Path, tmp_path: Path, rendered: li
 def training(data: Path, output: Path, **changes: int) -> list[list[float]]:
     """The terms of each step of a run that is started as a user starts it."""
     arguments = f"--data {data} --output {output} --preset adversarial_unpaired --levels [16,4] --evaluation val "
-    arguments += "--backbone convnext_atto --pretrained false --weight_average 0 --epochs 1 --steps_per_epoch 3 --log_every 1 --num_workers 0 --image_size [32,64] "
-    arguments += "--decoder_channels 8 --accelerator cpu "
+    arguments += "--backbone convnext_atto --pretrained false --epochs 1 --steps_per_epoch 3 --log_every 1 "
+    arguments += "--num_workers 0 --image_size [32,64] --decoder_channels 8 --accelerator cpu "
     arguments += " ".join(f"--{key} {value}" for key, value in changes.items())
     subprocess.run([sys.executable, str(EXAMPLE), *arguments.split()], check=True, capture_output=True)
     rows = (output / "training.csv").read_text().splitlines()[1:]

@@ -99,6 +99,28 @@ def test_windows_are_cut_from_the_resized_image(source: FrameSource) -> None:
         assert (windows == after["label"]).flatten(1).all(1).any()
 
 
+def test_windows_lie_about_objects(source: FrameSource) -> None:
+    """Of windows that are a small part of the image, each shows an object."""
+    frames = [(source, frame) for frame in source.frames("synthetic")]
+    stream = SampleStream(frames, [], size=(192, 256), augmentation=Augmentation(window=0.2), seed=0)
+    corners = set()
+    for index in range(24):
+        sample = stream[index]
+        assert sample["label"].shape == (32, 32)
+        assert (sample["label"] > 0).any()
+        corners.add(tuple(sample["label"].flatten().tolist()))
+    assert len(corners) > 12  # and not always the same
+
+
+def test_a_window_of_an_image_without_labels_may_lie_anywhere() -> None:
+    window = Augmentation(window=0.5).geometry((64, 64))
+    columns = torch.arange(64, dtype=torch.uint8).expand(3, 64, 64)
+    torch.manual_seed(0)
+    lefts = {int(window(columns)[0, 0, 0]) for _ in range(300)}
+    assert min(lefts) == 0
+    assert max(lefts) == 32
+
+
 @pytest.mark.parametrize(
     ("size", "window", "expected"),
     [((192, 256), 2 / 3, (128, 160)), ((192, 256), 0.6667, (128, 160)), ((480, 640), 0.5, (224, 320)),
@@ -109,9 +131,9 @@ def test_windows_are_whole_cells(size: tuple[int, int], window: float, expected:
     assert Augmentation(window=window).geometry(size)(image).shape[1:] == expected
 
 
-def test_noise_and_sharpening_change_colours_alone(source: FrameSource) -> None:
+def test_changes_of_colour_leave_labels_alone(source: FrameSource) -> None:
     plain = samples(source, 6)
-    for change in ({"noise": 0.1}, {"sharpen": 1.0}):
+    for change in ({"webcam": 1.0}, {"jitter": 0.4}, {"grayscale": 1.0}, {"blur": 1.0}):
         for before, after in zip(plain, samples(source, 6, **change), strict=True):
             assert torch.equal(before["label"], after["label"])
             assert not torch.equal(before["image"], after["image"])
@@ -139,7 +161,7 @@ def test_example_pictures_stand_behind_where_they_are_asked_for(source: FrameSou
     [
         ({"copy_paste": 1.5}, r"copy_paste must be a probability, in \[0, 1\], got 1.5"),
         ({"zoom": (1.5, 0.5)}, r"zoom must be a range above 0, got \(1.5, 0.5\)"),
-        ({"noise": -0.1}, "noise must be at least 0, got -0.1"),
+        ({"jitter": -0.1}, "jitter must be at least 0, got -0.1"),
         ({"window": 0.0}, r"window must lie in \(0, 1\], got 0.0"),
     ],
 )
