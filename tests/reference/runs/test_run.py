@@ -269,7 +269,7 @@ def test_activation_checkpointing_changes_nothing_but_memory(settings: Segmentat
     run(checkpointed)
     same_numbers(short, checkpointed)
     model = checkpointed.create_model(22)
-    assert model.backbone.grad_checkpointing
+    assert model.backbone.network.grad_checkpointing
 
 
 def test_a_frozen_backbone_of_another_run_stays_as_it_is(settings: SegmentationSettings, tmp_path: Path) -> None:
