@@ -4,11 +4,12 @@ There is no wheel: it is built from https://github.com/AIS-Bonn/stillleben again
 needs EGL and OpenGL 4.5, on a GPU or in software (Mesa), and no CUDA.
 """
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ _A, _B, _C, _D, _E = 2.51, 0.03, 2.43, 0.59, 0.14
 _FILM = np.arange(256) / 255
 _HALF = (_D * _FILM - _B) / 2
 _LIGHT = (_HALF + np.sqrt(_HALF**2 + (_A - _C * _FILM) * _E * _FILM)) / (_A - _C * _FILM)
+
+# It decodes textures by the power 2.2, not by the curve of sRGB: those that it gets are encoded accordingly.
+_ENCODED = np.round(from_srgb(np.arange(256, dtype=np.uint8)) ** (1 / 2.2) * 255).astype(np.uint8)
 
 
 class _Drawn(NamedTuple):
@@ -66,7 +70,6 @@ class StilllebenRenderer:
             self._sl.init_cuda(cuda_device)
         self._light_map = None if light_map is None else self._sl.LightMap(str(light_map))
         self._passes: dict[tuple[int, int], Any] = {}
-        self._folder = tempfile.TemporaryDirectory(prefix="stillleben-")
         self._meshes: WeakKeyDictionary[Mesh, Any] = WeakKeyDictionary()
 
     def render(self, scene: Scene, *, seed: int) -> Frame:
@@ -135,8 +138,9 @@ class StilllebenRenderer:
             side = 2 * scene.ground.half_extent
             stage.background_plane_pose = torch.eye(4)
             stage.background_plane_size = torch.tensor([side, side])
-            # A tensor has to be named, or it counts as a path; its first row is the bottom of the texture.
-            stage.background_plane_texture = sl.Texture2D(tensor=torch.from_numpy(scene.ground.texture[::-1].copy()))
+            texture = _ENCODED[scene.ground.texture[::-1]]  # the first row is the bottom of the texture
+            # By place, a tensor counts as a path.
+            stage.background_plane_texture = sl.Texture2D(tensor=torch.from_numpy(texture))
         return stage
 
     def _set_light(self, stage: Any, scene: Scene) -> None:
@@ -153,8 +157,8 @@ class StilllebenRenderer:
     def _draw_metered(self, stage: Any, scene: Scene, albedo: FloatImage) -> _Drawn:
         """Draw at the exposure that suits the light, and return the light as a camera with that exposure gets it.
 
-        What Stillleben meters itself comes out black or white, and its eight bits hold little light: an exposure is
-        tried until it is half to twice what the light asks for.
+        What Stillleben meters itself comes out black or white, and its eight bits hold a narrow range of light: an
+        exposure is tried until it is half to twice what the light asks for.
         """
         exposure = _HEADROOM
         for _ in range(_METERINGS):
@@ -194,8 +198,10 @@ class StilllebenRenderer:
 
     def _mesh(self, mesh: Mesh) -> Any:
         if mesh not in self._meshes:
-            path = _write_obj(Path(tempfile.mkdtemp(dir=self._folder.name)), mesh)
-            self._meshes[mesh] = self._sl.Mesh(str(path), physics=False)  # made when objects are arranged
+            # The files are needed for as long as the mesh: when objects are arranged, its convex parts go beside them.
+            folder = Path(tempfile.mkdtemp(prefix="stillleben-"))
+            finalize(mesh, shutil.rmtree, folder)
+            self._meshes[mesh] = self._sl.Mesh(str(_write_obj(folder, mesh)), physics=False)
         return self._meshes[mesh]
 
 
@@ -230,7 +236,7 @@ def _aslant(direction: FloatArray) -> FloatArray:
 
 def _write_obj(folder: Path, mesh: Mesh) -> Path:
     """Write a mesh with its texture, as BMP: a PNG is read by whatever libpng was loaded first."""
-    Image.fromarray(mesh.texture).save(folder / "texture.bmp")
+    Image.fromarray(_ENCODED[mesh.texture]).save(folder / "texture.bmp")
     (folder / "mesh.mtl").write_text("newmtl surface\nKd 1 1 1\nmap_Kd texture.bmp\n", encoding="utf-8")
     lines = ["mtllib mesh.mtl", "usemtl surface"]
     for keyword, values in (("v", mesh.vertices), ("vt", mesh.uv), ("vn", mesh.normals)):

@@ -51,7 +51,7 @@ class LightMap:
 
 
 class LoadedMesh:
-    def __init__(self, filename, visual=True, physics=True):
+    def __init__(self, filename, physics=True):
         self.path = Path(filename)
         self.mesh = _read_obj(self.path)
         if physics:
@@ -62,7 +62,7 @@ class LoadedMesh:
 
 
 class Object:
-    def __init__(self, mesh, options=None):
+    def __init__(self, mesh):
         assert isinstance(mesh, LoadedMesh)
         self.mesh, self.instance_index = mesh, 0
         self.metallic = self.roughness = -1.0
@@ -162,7 +162,7 @@ def stand_in() -> ModuleType:
     module = ModuleType("stillleben")
     module.devices = []
     module.init = lambda: module.devices.append("cpu")
-    module.init_cuda = lambda device_index=0, use_cuda=True: module.devices.append(f"cuda:{device_index}")
+    module.init_cuda = lambda device_index=0: module.devices.append(f"cuda:{device_index}")
     module.Scene, module.Object, module.Mesh, module.RenderPass = Stage, Object, LoadedMesh, RenderPass
     module.Texture, module.Texture2D, module.LightMap = Texture, Texture2D, LightMap
     return module
