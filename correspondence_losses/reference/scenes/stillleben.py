@@ -21,7 +21,7 @@ from correspondence_losses.reference.scenes.lighting import look_up_environment
 from correspondence_losses.reference.scenes.scene import FloatArray, Frame, Mesh, Scene
 from correspondence_losses.reference.scenes.sensor import automatic_exposure, develop, from_srgb
 
-__all__ = ["StilllebenRenderer"]
+__all__ = ["StilllebenRenderer", "import_stillleben"]
 
 FloatImage = NDArray[np.float32]
 
@@ -63,7 +63,7 @@ class StilllebenRenderer:
     """
 
     def __init__(self, light_map: Path | None = None, cuda_device: int | None = None) -> None:
-        self._sl = _import_stillleben()
+        self._sl = import_stillleben()
         if cuda_device is None:
             self._sl.init()
         else:
@@ -205,7 +205,12 @@ class StilllebenRenderer:
         return self._meshes[mesh]
 
 
-def _import_stillleben() -> Any:
+def import_stillleben() -> Any:
+    """Import Stillleben.
+
+    Raises:
+        ModuleNotFoundError: It is not installed; the message says where it is.
+    """
     try:
         import stillleben
     except ModuleNotFoundError as error:

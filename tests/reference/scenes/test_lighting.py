@@ -39,7 +39,7 @@ def test_the_embedded_renderer_sees_the_environment_by_this_convention():
     for angles in ([0.0, 0.0, 0.0], [100.0, 20.0, 40.0], [180.0, -70.0, 10.0]):
         pose = np.eye(4)
         pose[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-        camera = Camera(24, 18, np.array([[20.0, 0, 11], [0, 21, 9], [0, 0, 1]]), pose)
+        camera = Camera(24, 18, np.array([[70.0, 0, 11], [0, 72, 9], [0, 0, 1]]), pose)
         frame = EmbeddedRenderer(64).render(Scene(camera, [], environment), seed=0)
         rays = camera.rays() @ pose[:3, :3].T
         light = 0.5 + 0.4 * rays / np.linalg.norm(rays, axis=-1, keepdims=True)

@@ -17,6 +17,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.spatial.transform import Rotation
 from stillleben_stand_in import stand_in
 
+from correspondence_losses.reference.data import YCBVideo
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.scenes import (
     Camera,
@@ -26,8 +27,10 @@ from correspondence_losses.reference.scenes import (
     MeshLibrary,
     Scene,
     SceneObject,
+    SceneSettings,
     StilllebenRenderer,
     annotate,
+    generate_scenes,
     procedural_object,
     ycb_video_camera,
 )
@@ -250,6 +253,15 @@ def test_the_exposure_suits_the_light(renderer, power):
         np.testing.assert_allclose(np.median(frame.color[frame.instance == index], axis=0), expected, atol=8)
 
 
+def test_surfaces_and_the_environment_are_exposed_alike(renderer):
+    """Under even light a surface is as bright as the light behind it, times its colour."""
+    color = np.array([180, 90, 60], np.uint8)
+    placed = [standing(block((0.1, 0.1, 0.05), color))]
+    frame = renderer.render(Scene(looking_down(), placed, EVEN), seed=0)
+    surface, behind = (np.median(from_srgb(frame.color[frame.instance == index]), axis=0) for index in (1, 0))
+    np.testing.assert_allclose(surface / behind, from_srgb(color), rtol=0.08)
+
+
 def test_greys_come_out_as_they_are_in_the_texture(renderer):
     greys = np.array([10, 20, 40, 80, 120, 160, 200, 240], np.uint8)
     texture = np.broadcast_to(greys[:, None, None], (8, 8, 3)).repeat(16, axis=0).copy()
@@ -378,6 +390,27 @@ def test_without_stillleben_the_message_says_where_it_is(monkeypatch):
     monkeypatch.setitem(sys.modules, "stillleben", None)
     with pytest.raises(ModuleNotFoundError, match=r"AIS-Bonn/stillleben.*'embedded'"):
         StilllebenRenderer()
+
+
+def test_without_stillleben_nothing_is_written(monkeypatch, folder):
+    monkeypatch.setitem(sys.modules, "stillleben", None)
+    with pytest.raises(ModuleNotFoundError, match=r"AIS-Bonn/stillleben"):
+        generate_scenes(folder / "scenes", SceneSettings(renderer="stillleben"), workers=2, progress=False)
+    assert not (folder / "scenes").exists()
+
+
+def test_a_data_set_of_its_scenes(renderer, folder):
+    """Nothing downstream knows which renderer it was."""
+    pytest.importorskip("mujoco", reason="needs the extra scenes")
+    few = SceneSettings(width=33, height=24, num_synthetic=1, num_target=1, num_test=0, max_objects=3)
+    root = generate_scenes(folder / "scenes", replace(few, renderer="stillleben"), workers=1, progress=False)
+    data = YCBVideo(root)
+    for split in ("synthetic", "train"):
+        (name,) = data.frames(split)
+        frame = data.frame(name)
+        assert frame.image.shape[:2] == frame.label.shape == (24, 33)
+        assert frame.label.any()
+        assert frame.image.std() > 5
 
 
 def test_a_part_that_stillleben_lacks_is_named(monkeypatch, tmp_path):
