@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from correspondence_losses import FPNFusionHead, SAMPoolingBlock
-from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, paint_masks
 from correspondence_losses.reference.scenes import SceneSettings, generate_scenes
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter, paint_masks
 
 STEPS = (0, 10, 100)
 

@@ -8,9 +8,9 @@
 on when the same command is given again.
 """
 
-from correspondence_losses.reference.command_line import settings_from_command_line
-from correspondence_losses.reference.errors import one_line_errors
-from correspondence_losses.reference.run import run
+from correspondence_losses.reference.runs.command_line import settings_from_command_line
+from correspondence_losses.reference.runs.errors import one_line_errors
+from correspondence_losses.reference.runs.run import run
 
 if __name__ == "__main__":
     with one_line_errors():

@@ -9,9 +9,9 @@ Paired rows render a counterpart of each real frame first, from its poses and th
 the settings. A run that was stopped goes on when the same command is given again.
 """
 
-from correspondence_losses.reference.command_line import settings_from_command_line
-from correspondence_losses.reference.errors import one_line_errors
-from correspondence_losses.reference.run import run
+from correspondence_losses.reference.runs.command_line import settings_from_command_line
+from correspondence_losses.reference.runs.errors import one_line_errors
+from correspondence_losses.reference.runs.run import run
 
 if __name__ == "__main__":
     with one_line_errors():

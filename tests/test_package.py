@@ -12,7 +12,16 @@ import pytest
 import correspondence_losses
 
 ROOT = Path(correspondence_losses.__file__).parent
-ORDER = {"functional": 0, "correspond": 1, "losses": 2, "blocks": 3, "reference": 4}
+ORDER = [
+    ("_checks", "_distributed", "_precision", "_triton"), ("functional",), ("correspond",), ("losses",), ("blocks",),
+    ("reference",),
+]  # fmt: skip
+"""The packages: each imports from those before it only."""
+ROOMS = [
+    ("files", "seeding"), ("data",), ("segments",), ("scenes",), ("streams",), ("models",), ("engine",), ("figures",),
+    ("experiments",), ("runs",), ("commands",), ("__main__",),
+]  # fmt: skip
+"""The same inside ``reference``, in the order of its own map."""
 
 
 def test_the_import_pulls_in_torch_and_einops_alone() -> None:
@@ -34,22 +43,32 @@ print(*(name for name in sys.modules if name.startswith("correspondence_losses.r
     assert reference == ""
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_one_way(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0]
-    if room not in ORDER:
-        return
-    imported = set()
+def imported_names(path: Path) -> set[str]:
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-    for name in imported:
-        parts = name.split(".")
-        if parts[0] == "correspondence_losses" and parts[1] in ORDER:
-            assert parts[1] == room or ORDER[parts[1]] < ORDER[room], f"{room} imports {name}"
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize(("package", "order"), [("", ORDER), ("reference", ROOMS)], ids=["core", "reference"])
+def test_imports_run_one_way(package: str, order: list[tuple[str, ...]]) -> None:
+    """Between the rooms of a package; whatever lies in it but its own ``__init__`` has a place in the order."""
+    floor = {room: number for number, rooms in enumerate(order) for room in rooms}
+    folder, prefix = ROOT / package, ["correspondence_losses", *package.split()]
+    rooms = {path.relative_to(folder).with_suffix("").parts[0] for path in folder.rglob("*.py")} - {"__init__"}
+    assert rooms == set(floor)
+    for path in sorted(folder.rglob("*.py")):
+        room = path.relative_to(folder).with_suffix("").parts[0]
+        for name in imported_names(path):
+            parts = name.split(".")
+            if room in floor and parts[: len(prefix)] == prefix and len(parts) > len(prefix):
+                other = parts[len(prefix)]
+                if other in floor:
+                    assert other == room or floor[other] < floor[room], f"{path} imports {name}"
 
 
 def test_the_version_is_the_distribution_s() -> None:

@@ -1,1 +1,16 @@
-"""The reference trainer for YCB-Video; nothing in the library imports it."""
+"""The reference trainer, laid out as the data flows.
+
+Each room imports from those above it only::
+
+files, seeding   reading and writing by name, whole or not at all; randomness by seed and place
+data             readers: YCB-Video in both layouts, folders of images; backgrounds
+segments         from images to label maps
+scenes           the renderer, which writes YCB-Video's layout
+streams          what a batch holds: samples, views and arrangements
+models           backbones, and one model for each family, with its loss
+engine           loop, schedule, checkpoint, history and scores of whatever is trained
+figures          pictures
+experiments      what a run is: settings, families, presets, record
+runs             one run, sweeps, the table of results, the command line
+commands         one module for each command
+"""

@@ -31,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(args)
     try:
         command = importlib.import_module(f"correspondence_losses.reference.commands.{chosen.command}")
-        errors = importlib.import_module("correspondence_losses.reference.errors")
+        errors = importlib.import_module("correspondence_losses.reference.runs.errors")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("correspondence_losses"):
             raise

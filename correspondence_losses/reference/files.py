@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and folders that one process at a time writes to."""
+"""Files that are read or refused by name, and written whole or not at all; folders that one process writes to."""
 
 import errno
 import json
@@ -13,9 +13,64 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-__all__ = ["atomic_path", "empty_folder", "held_folder", "write_json", "write_text"]
+__all__ = [
+    "FileError",
+    "atomic_path",
+    "empty_folder",
+    "held_folder",
+    "read_json",
+    "read_text",
+    "reading",
+    "write_json",
+    "write_text",
+]
 
 _LOCK = ".lock"
+
+
+class FileError(ValueError):
+    """A file is missing or damaged; the message begins with its path and says what is wrong with it."""
+
+
+@contextmanager
+def reading(path: Path, kind: str, error: type[FileError] = FileError) -> Iterator[None]:
+    """Check that there is a file, and name it in whatever exception damage provokes in the block.
+
+    Args:
+        path: The file.
+        kind: What it is read as, such as ``"JSON"``.
+        error: What is raised.
+    """
+    try:
+        if path.is_file():
+            yield
+            return
+        problem = "is not a file" if path.exists() else "is missing"
+    except FileError:
+        raise
+    except Exception as cause:
+        raise error(f"{path}: cannot be read as {kind} ({type(cause).__name__}: {cause})") from cause
+    raise error(f"{path}: {problem}")
+
+
+def read_json(path: Path, error: type[FileError] = FileError) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileError: The file is missing or is not JSON; of the type ``error``.
+    """
+    with reading(path, "JSON", error):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_text(path: Path, error: type[FileError] = FileError) -> str:
+    """Read a UTF-8 text file.
+
+    Raises:
+        FileError: The file is missing or is not UTF-8; of the type ``error``.
+    """
+    with reading(path, "text", error):
+        return path.read_text(encoding="utf-8")
 
 
 @contextmanager

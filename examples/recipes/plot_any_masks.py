@@ -4,7 +4,7 @@ Masks of any origin
 
 Pooling takes label maps, or stacks of binary masks. Segment Anything, SAM 2 and the mask generation of transformers
 give overlapping masks instead, each in its own form.
-:func:`~correspondence_losses.reference.presegmentation.paint_masks` takes all of them and paints one label map, the
+:func:`~correspondence_losses.reference.segments.paint_masks` takes all of them and paints one label map, the
 largest mask first, so that small segments stand on top of large ones.
 """
 
@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from transformers import SamConfig, SamImageProcessor, SamModel, pipeline
 
 from correspondence_losses import SAMPoolingBlock
-from correspondence_losses.reference.presegmentation import paint_masks
+from correspondence_losses.reference.segments import paint_masks
 
 torch.manual_seed(0)
 images, labels = draw_scenes(1, target=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "reference"))
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 
 from fuzz_runner import fuzz, replay
 from fuzz_targets import TARGETS

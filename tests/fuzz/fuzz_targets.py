@@ -14,15 +14,15 @@ from lightning_fabric import Fabric
 from PIL import Image
 from ycb_layouts import random_frame, synthetic_meta, write_bop_scene, write_original
 
-from correspondence_losses.reference.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from correspondence_losses.reference.command_line import load_settings, preset_settings, settings_from_command_line
 from correspondence_losses.reference.data import CLASS_NAMES, Frame, FrameSource, ImageFolder, open_dataset
+from correspondence_losses.reference.engine.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.files import write_json
-from correspondence_losses.reference.presegmentation import SegmentCache, Segmenter, presegment
-from correspondence_losses.reference.record import plain
+from correspondence_losses.reference.runs.command_line import load_settings, preset_settings, settings_from_command_line
 from correspondence_losses.reference.scenes import SceneSettings, generate_scenes
 from correspondence_losses.reference.scenes.lighting import load_environment
 from correspondence_losses.reference.scenes.meshes import load_mesh
+from correspondence_losses.reference.segments import SegmentCache, Segmenter, presegment
 
 __all__ = ["TARGETS", "Target"]
 

@@ -15,14 +15,14 @@ import torch
 from lightning_fabric import Fabric
 from PIL import Image
 
-from correspondence_losses.reference.checkpoint import read_checkpoint, save_checkpoint
 from correspondence_losses.reference.data import ImageFolder
-from correspondence_losses.reference.figures import plot_images
+from correspondence_losses.reference.engine.checkpoint import read_checkpoint, save_checkpoint
+from correspondence_losses.reference.engine.history import History
+from correspondence_losses.reference.figures.plots import plot_images
 from correspondence_losses.reference.files import empty_folder, held_folder, write_json
-from correspondence_losses.reference.history import History
-from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, SegmentCache, presegment
 from correspondence_losses.reference.scenes.scene import Camera, Frame
 from correspondence_losses.reference.scenes.writer import frame_is_complete, write_frame
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter, SegmentCache, presegment
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
 

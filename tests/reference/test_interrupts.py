@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from correspondence_losses.reference.data import ImageFolder, YCBVideo
-from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, SegmentCache, presegment
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter, SegmentCache, presegment
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals to a group of processes")
 
@@ -22,7 +22,7 @@ PRESEGMENT = """
 import sys, time
 from pathlib import Path
 from correspondence_losses.reference.data import ImageFolder
-from correspondence_losses.reference.presegmentation import FelzenszwalbSegmenter, presegment
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter, presegment
 
 class Slow(FelzenszwalbSegmenter):
     def __call__(self, image):

@@ -10,11 +10,11 @@ import torch
 from tqdm import tqdm
 
 from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.evaluation import SegmentationScores, score
+from correspondence_losses.reference.engine.evaluation import SegmentationScores, score
+from correspondence_losses.reference.experiments.record import versions
+from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.files import write_json
-from correspondence_losses.reference.record import versions
-from correspondence_losses.reference.run_data import RunData
-from correspondence_losses.reference.trained import TrainedModel
+from correspondence_losses.reference.runs.trained import TrainedModel
 
 
 def evaluate(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.presegmentation import presegment_folder
+from correspondence_losses.reference.segments import presegment_folder
 
 
 def main(arguments: Sequence[str]) -> None:

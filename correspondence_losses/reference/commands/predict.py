@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from correspondence_losses.reference.commands import call
 from correspondence_losses.reference.data import CLASS_NAMES, ImageFolder
-from correspondence_losses.reference.figures import PALETTE, colorize, plot_legend
+from correspondence_losses.reference.figures.colors import PALETTE, colorize
+from correspondence_losses.reference.figures.plots import plot_legend
 from correspondence_losses.reference.files import atomic_path
-from correspondence_losses.reference.trained import TrainedModel
+from correspondence_losses.reference.runs.trained import TrainedModel
 
 
 def predict(run: Path, images: Path, output: Path, *, opacity: float = 0.6, accelerator: str = "auto") -> None:

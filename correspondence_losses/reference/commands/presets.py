@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from correspondence_losses.reference.command_line import list_presets
-from correspondence_losses.reference.presets import load_tables
+from correspondence_losses.reference.experiments.presets import load_tables
+from correspondence_losses.reference.runs.command_line import list_presets
 
 
 def main(arguments: Sequence[str]) -> None:

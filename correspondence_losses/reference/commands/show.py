@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from correspondence_losses.reference.checkpoint import CheckpointError
-from correspondence_losses.reference.data.files import read_json, read_text
-from correspondence_losses.reference.figures import plot_comparison
+from correspondence_losses.reference.engine.checkpoint import CheckpointError
+from correspondence_losses.reference.figures.plots import plot_comparison
+from correspondence_losses.reference.files import read_json, read_text
 
 
 def show(runs: Sequence[Path], output: Path, metric: str) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from correspondence_losses.reference.data.files import read_text
-from correspondence_losses.reference.presets import load_presets, load_tables, scale_names
-from correspondence_losses.reference.results_table import write_results
-from correspondence_losses.reference.sweep import sweep
+from correspondence_losses.reference.experiments.presets import load_presets, load_tables, scale_names
+from correspondence_losses.reference.files import read_text
+from correspondence_losses.reference.runs.results_table import write_results
+from correspondence_losses.reference.runs.sweep import sweep
 
 _DESCRIPTION = """Run the rows of tables one after another, each with all seeds, in OUTPUT/PRESET/seed-N. The same
 command goes on where it was stopped: finished runs are skipped, unfinished ones continued, failed ones tried again.

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from correspondence_losses.reference.command_line import settings_from_command_line
-from correspondence_losses.reference.run import run
+from correspondence_losses.reference.runs.command_line import settings_from_command_line
+from correspondence_losses.reference.runs.run import run
 
 _DESCRIPTION = """Train one row of a table, score it and draw its figures; a run that was stopped goes on when the same
 command is given again. Without --data, embedded scenes are made and used."""

@@ -18,9 +18,10 @@ from correspondence_losses.reference.data.checks import (
     read_frame_list,
 )
 from correspondence_losses.reference.data.errors import DataError
-from correspondence_losses.reference.data.files import read_color, read_gray8, read_gray16, read_json, read_size
+from correspondence_losses.reference.data.files import read_color, read_gray8, read_gray16, read_size
 from correspondence_losses.reference.data.source import SPLITS, Frame, FrameSource
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.files import read_json
 
 _FOLDERS = {
     "train": ("train_real",),
@@ -205,7 +206,7 @@ class _Table:
 
     def __init__(self, path: Path, kind: type) -> None:
         self.path = path
-        table = read_json(path)
+        table = read_json(path, DataError)
         if not isinstance(table, dict) or not all(_NUMBER.fullmatch(key) for key in table):
             raise DataError(f"{path}: must be a dictionary from image number to annotation")
         self.images = {int(number): value for number, value in table.items()}
@@ -230,7 +231,7 @@ class _Table:
 
 
 def _read_targets(path: Path) -> list[tuple[int, int]]:
-    targets = read_json(path)
+    targets = read_json(path, DataError)
     if not isinstance(targets, list):
         raise DataError(f"{path}: must be a list of targets")
     entries = [(_number(path, target, "scene_id"), _number(path, target, "im_id")) for target in targets]

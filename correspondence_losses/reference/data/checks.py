@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from correspondence_losses.reference.data.errors import DataError
-from correspondence_losses.reference.data.files import read_text
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.files import read_text
 
 _LINE = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
@@ -75,7 +75,7 @@ def read_frame_list(path: Path) -> list[tuple[int, int]]:
         DataError: The file is missing or empty, or a line is something else.
     """
     entries: list[tuple[int, int]] = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, DataError).splitlines(), start=1):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())

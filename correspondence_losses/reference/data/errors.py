@@ -1,8 +1,7 @@
 """The one error that reading a data set raises."""
 
+from correspondence_losses.reference.files import FileError
 
-class DataError(ValueError):
-    """A file of a data set is missing, damaged or does not fit the others.
 
-    The message begins with the path of the file and says what is wrong with it.
-    """
+class DataError(FileError):
+    """A file of a data set is missing, damaged or does not fit the others."""

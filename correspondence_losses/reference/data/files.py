@@ -4,9 +4,7 @@ Pillow reports damaged files with whatever exception the damage happens to provo
 ``Exception`` and names the file instead.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +14,7 @@ from PIL import Image, ImageOps
 
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.mat import read_arrays
+from correspondence_losses.reference.files import reading
 
 MAX_PIXELS = 64 * 2**20
 """Images above this size are refused before they are decoded: they are damaged headers, or made to exhaust memory."""
@@ -103,7 +102,7 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
         DataError: The file is missing or damaged, is of another MAT version, lacks a required name, or holds something
             that is not a real numeric array with finite values.
     """
-    with _reading(path, "a MATLAB 5 file"):
+    with reading(path, "a MATLAB 5 file", DataError):
         arrays = read_arrays(path.read_bytes(), (*required, *optional))
     missing = [name for name in required if name not in arrays]
     if missing:
@@ -114,42 +113,8 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
     return arrays
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DataError: The file is missing or is not JSON.
-    """
-    with _reading(path, "JSON"):
-        return json.loads(path.read_text(encoding="utf-8"))
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 text file.
-
-    Raises:
-        DataError: The file is missing or is not UTF-8.
-    """
-    with _reading(path, "text"):
-        return path.read_text(encoding="utf-8")
-
-
 def _read_image(path: Path, decode: Callable[[Image.Image], _T]) -> _T:
-    with _reading(path, "an image"), Image.open(path, formats=IMAGE_FORMATS) as image:
+    with reading(path, "an image", DataError), Image.open(path, formats=IMAGE_FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise DataError(f"{path}: claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
         return decode(image)
-
-
-@contextmanager
-def _reading(path: Path, kind: str) -> Iterator[None]:
-    try:
-        if path.is_file():
-            yield
-            return
-        problem = "is not a file" if path.exists() else "is missing"
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"{path}: cannot be read as {kind} ({type(error).__name__}: {error})") from error
-    raise DataError(f"{path}: {problem}")

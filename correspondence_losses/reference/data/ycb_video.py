@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from correspondence_losses.reference.data.background import BackgroundLike, as_background, composite
 from correspondence_losses.reference.data.checks import check_label, check_size, read_frame_list
 from correspondence_losses.reference.data.errors import DataError
-from correspondence_losses.reference.data.files import read_color, read_gray8, read_gray16, read_size, read_text
+from correspondence_losses.reference.data.files import read_color, read_gray8, read_gray16, read_size
 from correspondence_losses.reference.data.source import SPLITS, Frame, FrameSource
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.data.ycb_meta import read_meta
+from correspondence_losses.reference.files import read_text
 
 _VAL_VIDEOS = range(48, 60)
 _FRAME_ID = re.compile(r"(data/[0-9]{4}|data_syn)/[0-9]{6}")
@@ -53,7 +54,7 @@ class YCBVideo(FrameSource):
         if not self.is_here(self.root):
             raise DataError(f"{self.root}: holds neither data/NNNN with frames nor data_syn")
         classes = self.root / "image_sets" / "classes.txt"
-        if classes.exists() and tuple(read_text(classes).split()) != CLASS_NAMES[1:]:
+        if classes.exists() and tuple(read_text(classes, DataError).split()) != CLASS_NAMES[1:]:
             raise DataError(f"{classes}: is not the list of the 21 objects of YCB-Video")
 
     @staticmethod

@@ -74,7 +74,7 @@ class SceneMaker:
         count = int(arrangement.integers(num_objects[0], num_objects[1] + 1))
         classes = [int(i) for i in arrangement.permutation(np.arange(1, len(CLASS_NAMES)))[:count]]
         num_clutter = int(arrangement.integers(domain.clutter[0], domain.clutter[1] + 1))
-        meshes = [self.library[i] for i in classes] + [_clutter(arrangement) for _ in range(num_clutter)]
+        meshes = [self.library[i] for i in classes] + [self._clutter(arrangement) for _ in range(num_clutter)]
         order = arrangement.permutation(len(meshes))
         poses = settle([meshes[i] for i in order], arrangement)
         objects = [
@@ -82,7 +82,8 @@ class SceneMaker:
             for i, pose in zip(order, poses, strict=True)
         ]
         environment = self._environment(arrangement)
-        ground = Ground(self._table(arrangement), float(arrangement.uniform(0.8, 1.8)), domain.material(arrangement))
+        extent = float(arrangement.uniform(*domain.half_extent))
+        ground = Ground(self._table(arrangement), extent, domain.material(arrangement))
         azimuth, elevation = arrangement.uniform(0, 2 * np.pi), arrangement.uniform(0.5, 1.1)
         distance = arrangement.uniform(0.85, 1.25)
         target = np.mean([item.pose[:3, 3] for item in objects[: max(len(objects), 1)]], axis=0)
@@ -156,26 +157,27 @@ class SceneMaker:
             return self.domain.table(rng)
         return _read_image(self._backgrounds[rng.integers(len(self._backgrounds))], (512, 512))
 
+    def _clutter(self, rng: Rng) -> Mesh:
+        """A box, a can, a cone or a prism of any size and colour, or covered with a picture."""
+        texture = surface(rng, 128)
+        if self._backgrounds and rng.random() < 0.5:
+            texture = _read_image(self._backgrounds[rng.integers(len(self._backgrounds))], (128, 128))
+        width, depth, height = rng.uniform(0.03, 0.16, 3)
+        kind = int(rng.integers(3))
+        if kind == 0:
+            parts = box((width, depth, height))
+        elif kind == 1:
+            top = width / 2 * rng.uniform(0.3, 1)
+            parts = [revolve([(0, 0), (width / 2, 0)]), revolve([(width / 2, 0), (top, height), (0, height)])]
+        else:
+            angle = np.sort(rng.uniform(0, 2 * np.pi, 3)) + np.array([0, 0.3, 0.6])
+            parts = prism(width / 1.5 * np.column_stack([np.cos(angle), np.sin(angle)]), 0, height)
+        return assemble("clutter", [(part, texture) for part in parts])
+
     def _background(self, rng: Rng, size: tuple[int, int]) -> Texture:
         if self._backgrounds:
             return _read_image(self._backgrounds[rng.integers(len(self._backgrounds))], size)
         return np.array(Image.fromarray(self.domain.table(rng)).resize(size, Image.Resampling.BILINEAR))
-
-
-def _clutter(rng: Rng) -> Mesh:
-    """A box, a can, a cone or a prism of any size and colour."""
-    texture = surface(rng, 128)
-    width, depth, height = rng.uniform(0.03, 0.12, 3)
-    kind = int(rng.integers(3))
-    if kind == 0:
-        parts = box((width, depth, height))
-    elif kind == 1:
-        top = width / 2 * rng.uniform(0.3, 1)
-        parts = [revolve([(0, 0), (width / 2, 0)]), revolve([(width / 2, 0), (top, height), (0, height)])]
-    else:
-        angle = np.sort(rng.uniform(0, 2 * np.pi, 3)) + np.array([0, 0.3, 0.6])
-        parts = prism(width / 1.5 * np.column_stack([np.cos(angle), np.sin(angle)]), 0, height)
-    return assemble("clutter", [(part, texture) for part in parts])
 
 
 def _look_at(target: FloatArray, azimuth: float, elevation: float, distance: float, *, roll: float) -> FloatArray:

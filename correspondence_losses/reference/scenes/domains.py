@@ -30,6 +30,7 @@ class Domain:
         variant: Which specimens of the procedural objects.
         worn: Whether textures are faded and soiled.
         clutter: Least and greatest number of objects without a class.
+        half_extent: Least and greatest half side of the table, metres: a small one shows what is behind it.
         environment: Draws the light.
         table: Draws the texture of the table.
         material: Draws how an object reflects.
@@ -40,6 +41,7 @@ class Domain:
     variant: int
     worn: bool
     clutter: tuple[int, int]
+    half_extent: tuple[float, float]
     environment: Callable[[Rng], NDArray[np.float32]]
     table: Callable[[Rng], Texture]
     material: Callable[[Rng], Material]
@@ -92,7 +94,8 @@ SYNTHETIC = Domain(
     name="synthetic",
     variant=0,
     worn=False,
-    clutter=(0, 0),
+    clutter=(0, 4),
+    half_extent=(0.2, 1.0),
     environment=studio_environment,
     table=surface,
     material=_any_material,
@@ -104,6 +107,7 @@ TARGET = Domain(
     variant=1,
     worn=True,
     clutter=(2, 5),
+    half_extent=(0.8, 1.8),
     environment=room_environment,
     table=_table_top,
     material=_likely_material,

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from correspondence_losses.reference.data.files import read_json, read_size
+from correspondence_losses.reference.data.errors import DataError
+from correspondence_losses.reference.data.files import read_size
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.data.ycb_meta import read_meta
-from correspondence_losses.reference.files import write_json, write_text
+from correspondence_losses.reference.files import read_json, write_json, write_text
 from correspondence_losses.reference.scenes.arrange import SceneMaker
 from correspondence_losses.reference.scenes.domains import SYNTHETIC, TARGET
 from correspondence_losses.reference.scenes.embedded import EmbeddedRenderer
@@ -56,8 +57,9 @@ class SceneSettings:
         models: The user's meshes in place of the procedural objects: ``CLASS/textured.obj``.
         environments: A folder of EXR or HDR images of light in place of the procedural ones.
         backgrounds: A folder of images in place of the procedural tables and backgrounds.
-        transparent: Leave ``data_syn`` transparent where no object is, as YCB-Video's own is, so that training can put
-            another image behind it each time.
+        transparent: Leave ``data_syn`` transparent where nothing stands, as YCB-Video's own is, so that training can
+            put another image behind it each time.
+        tables: Share of the transparent images that keep their table; the others lose it, and its shadows.
         renderer: ``"embedded"`` (Mitsuba), or ``"stillleben"`` where that is installed.
         variant: Mitsuba's variant; ``"cuda_ad_rgb"`` needs an NVIDIA GPU.
 
@@ -79,6 +81,7 @@ class SceneSettings:
     environments: Path | None = None
     backgrounds: Path | None = None
     transparent: bool = False
+    tables: float = 0.5
     renderer: str = "embedded"
     variant: str = "scalar_rgb"
 
@@ -89,6 +92,8 @@ class SceneSettings:
         for name in ("num_synthetic", "num_target", "num_test", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.tables <= 1:
+            raise ValueError(f"tables must lie in [0, 1], got {self.tables}")
         if not self.min_objects <= self.max_objects < len(CLASS_NAMES):
             raise ValueError(
                 f"max_objects must lie in [min_objects, 21], got {self.min_objects} and {self.max_objects}"
@@ -248,8 +253,11 @@ class _FrameMaker:
         seed = np.random.SeedSequence([self.settings.seed, *job.kind.encode(), *job.place])
         scene = self._scene(job, np.random.default_rng(seed))
         frame = self.renderer.render(scene, seed=int(seed.generate_state(1)[0]))
-        transparent = self.settings.transparent and job.kind == "synthetic"
-        write_frame(self.root / job.name, frame, video=job.video, transparent=transparent)
+        opaque = None
+        if self.settings.transparent and job.kind == "synthetic":
+            keep_table = np.random.default_rng(seed.spawn(1)[0]).random() < self.settings.tables
+            opaque = (frame.depth if keep_table else frame.instance) > 0
+        write_frame(self.root / job.name, frame, video=job.video, opaque=opaque)
 
     def _scene(self, job: _Job, rng: np.random.Generator) -> Scene:
         settings = self.settings
@@ -356,7 +364,7 @@ def _check_same_settings(root: Path, settings: SceneSettings, record: dict[str, 
 
 
 def _recorded_settings(path: Path) -> dict[str, Any]:
-    stored = read_json(path)
+    stored = read_json(path, DataError)
     if isinstance(stored, dict) and isinstance(found := stored.get("settings"), dict):
         return found
     raise ValueError(f"{path}: is not the record of a data set of scenes")

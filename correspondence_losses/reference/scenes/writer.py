@@ -19,7 +19,7 @@ _FACTOR_DEPTH = 10000
 _HEADER_TEXT = 116
 
 
-def write_frame(prefix: Path, frame: Frame, *, video: bool, transparent: bool = False) -> None:
+def write_frame(prefix: Path, frame: Frame, *, video: bool, opaque: NDArray[np.bool_] | None = None) -> None:
     """Write ``PREFIX-color.png``, ``-depth.png``, ``-label.png``, ``-meta.mat``, and ``-box.txt`` for videos.
 
     Depth is in steps of 0.1 mm. ``meta.mat`` has the keys and types of YCB-Video: ``cls_indexes``,
@@ -30,12 +30,12 @@ def write_frame(prefix: Path, frame: Frame, *, video: bool, transparent: bool = 
         prefix: Folder and number, such as ``root/data/0000/000001``.
         frame: What to write.
         video: Whether to write it as frames of videos (``data``) are, or as synthetic ones (``data_syn``).
-        transparent: Whether the colours are RGBA, transparent where no object is, as those of YCB-Video's own
-            ``data_syn`` are, or RGB with the background as part of the picture.
+        opaque: (H, W) bool. The colours are RGBA then, transparent elsewhere, as those of YCB-Video's own ``data_syn``
+            are where no object is. Default: RGB, with the background as part of the picture.
     """
     color = frame.color
-    if transparent:
-        color = np.dstack([color, np.where(frame.label > 0, 255, 0).astype(np.uint8)])
+    if opaque is not None:
+        color = np.dstack([color, np.where(opaque, 255, 0).astype(np.uint8)])
     _write_png(_part(prefix, "color.png"), color)
     _write_png(_part(prefix, "label.png"), frame.label)
     depth = np.clip(np.round(frame.depth * _FACTOR_DEPTH), 0, 65535)

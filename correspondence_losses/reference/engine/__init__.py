@@ -1,0 +1,1 @@
+"""How to train anything: loop, schedule, checkpoint, history and scores, and nothing of what is trained."""

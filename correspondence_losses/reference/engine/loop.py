@@ -1,0 +1,217 @@
+"""The training loop: it knows steps, epochs, checkpoints and logs, and nothing of what is trained."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor
+from tqdm import tqdm
+
+from correspondence_losses.reference.engine.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from correspondence_losses.reference.engine.history import History
+from correspondence_losses.reference.engine.sealed import Sealed, opened_inside
+from correspondence_losses.reference.seeding import seed_step
+
+__all__ = ["Interrupted", "NonFiniteLossError", "TrainingPlan", "train"]
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term became NaN or infinite."""
+
+
+class Interrupted(SystemExit):
+    """The run was asked to stop (Ctrl-C, or SIGTERM from a scheduler) and left a checkpoint; exit code 130."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """How long to train, and when to do what.
+
+    Args:
+        epochs: Number of epochs; an evaluation may follow each.
+        steps_per_epoch: Optimiser steps of one epoch.
+        evaluate_every: Evaluate after each such number of epochs, and after the last.
+        checkpoint_every: Save after each such number of steps, besides at the end of each epoch.
+        learning_rate: From the step to the learning rate.
+        seed: What the randomness of each step derives from.
+        accumulate: Batches whose gradients are added up to one step.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    evaluate_every: int
+    checkpoint_every: int
+    learning_rate: Callable[[int], float]
+    seed: int
+    accumulate: int = 1
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+def train(
+    fabric: Fabric,
+    model: _FabricModule,
+    optimizer: torch.optim.Optimizer,
+    batches_from: Callable[[int], Iterable[Any]],
+    evaluate: Callable[[], Mapping[str, float]] | None,
+    *,
+    plan: TrainingPlan,
+    history: History,
+    checkpoint: Path,
+) -> None:
+    """Train until the plan's end, from ``checkpoint`` if it is there.
+
+    A run that was stopped anywhere and started again ends with the same numbers as one that never stopped: all
+    randomness is a function of the seed and the step, and the history is part of the checkpoint.
+
+    Args:
+        fabric: Launched.
+        model: Set up by ``fabric``. Called with a batch it returns the loss terms by name, ``"loss"`` among them,
+            which is minimised.
+        optimizer: Set up by ``fabric``.
+        batches_from: From a step to this process's batches from that step on, ``plan.accumulate`` for each step.
+        evaluate: Returns metrics by name; called on all processes. ``None`` where there is nothing to evaluate.
+        plan: How long, and when to do what.
+        history: Where terms and metrics are logged.
+        checkpoint: The file that the run is saved to and resumed from.
+
+    Raises:
+        NonFiniteLossError: A loss term is NaN or infinite; the checkpoint before that step stays.
+        CheckpointError: ``checkpoint`` is damaged or of another model.
+        Interrupted: The process got SIGINT or SIGTERM; the checkpoint is of the step just done.
+    """
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer, "step": 0, "history": history.state_dict()}
+    if checkpoint.exists():
+        load_checkpoint(fabric, checkpoint, state)
+        try:
+            history.load_state_dict(state["history"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise CheckpointError(f"{checkpoint}: holds no history of a run ({error!r})") from error
+        if type(state["step"]) is not int or not 0 <= state["step"] <= plan.num_steps:
+            raise CheckpointError(f"{checkpoint}: is of step {state['step']!r}, the run has {plan.num_steps}")
+    step: int = state["step"]
+
+    def save() -> None:
+        save_checkpoint(fabric, checkpoint, {**state, "step": step, "history": history.state_dict()})
+        history.flush()
+
+    model.train()
+    since = time.perf_counter()
+    with (
+        _stop_requests() as stop,
+        opened_inside(model.module),
+        _progress(fabric, step, plan, history) as progress,
+    ):
+        batches = iter(batches_from(step) if step < plan.num_steps else ())
+        while step < plan.num_steps:
+            terms = _training_step(fabric, model, optimizer, islice(batches, plan.accumulate), step, plan)
+            step += 1
+            history.add_training(step, terms)
+            progress.update()
+            progress.set_postfix(_postfix(terms, history), refresh=False)
+            epoch_ends = step % plan.steps_per_epoch == 0
+            if epoch_ends:
+                epoch = step // plan.steps_per_epoch
+                if evaluate is not None and (epoch % plan.evaluate_every == 0 or epoch == plan.epochs):
+                    history.add_evaluation(step, epoch, evaluate())
+                    model.train()
+            history.seconds, since = history.seconds + time.perf_counter() - since, time.perf_counter()
+            stopping = _any_process(fabric, stop())
+            if epoch_ends or stopping or step % plan.checkpoint_every == 0:
+                save()
+            if stopping and step < plan.num_steps:
+                progress.write(f"stopped after step {step} of {plan.num_steps}; the same command goes on from there")
+                raise Interrupted(130)
+
+
+def _training_step(
+    fabric: Fabric,
+    model: _FabricModule,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Any],
+    step: int,
+    plan: TrainingPlan,
+) -> dict[str, float]:
+    seed_step(plan.seed, step, fabric.global_rank)
+    for group in optimizer.param_groups:
+        group["lr"] = plan.learning_rate(step)
+    means: dict[str, float] = {}
+    for index, batch in enumerate(batches, start=1):
+        with fabric.no_backward_sync(model, enabled=index < plan.accumulate):
+            terms: dict[str, Tensor] = model(Sealed(fabric.to_device(batch)))
+            values = _checked(fabric, terms, step)
+            fabric.backward(terms["loss"] / plan.accumulate)
+        means = {name: means.get(name, 0.0) + value / plan.accumulate for name, value in values.items()}
+    optimizer.step()
+    optimizer.zero_grad()
+    return means
+
+
+def _checked(fabric: Fabric, terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
+    """Return the terms as numbers, averaged over the processes so that all of them stop where one is not finite."""
+    stacked = torch.stack([term.detach().float() for term in terms.values()])
+    means = torch.as_tensor(fabric.all_reduce(stacked, reduce_op="mean")).tolist()
+    values = dict(zip(terms, means, strict=True))
+    broken = ", ".join(f"{name} = {value}" for name, value in values.items() if not math.isfinite(value))
+    if broken:
+        raise NonFiniteLossError(f"at step {step + 1}: {broken} (all terms: {values}); the last checkpoint is kept")
+    return values
+
+
+def _any_process(fabric: Fabric, flag: bool) -> bool:
+    if fabric.world_size == 1:
+        return flag
+    flags = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
+    return bool(torch.as_tensor(flags) > 0)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn SIGINT and SIGTERM into a flag that the loop looks at between two steps; a second SIGINT ends at once."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+        yield lambda: False
+        return
+    requested = False
+
+    def request(signum: int, _frame: object) -> None:
+        nonlocal requested
+        if requested and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        requested = True
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, request) for number in signals]
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def _progress(fabric: Fabric, step: int, plan: TrainingPlan, history: History) -> "tqdm[Any]":
+    progress: tqdm[Any] = tqdm(
+        total=plan.num_steps, initial=step, desc="training", unit="step", disable=fabric.global_rank > 0
+    )
+    progress.set_postfix(_postfix({}, history), refresh=False)
+    return progress
+
+
+def _postfix(terms: Mapping[str, float], history: History) -> dict[str, str]:
+    shown = {"loss": f"{terms['loss']:.3f}"} if terms else {}
+    if history.evaluation:
+        name, value = next((k, v) for k, v in history.evaluation[-1].items() if k not in ("epoch", "step"))
+        shown[name] = f"{value:.3f}"
+    return shown

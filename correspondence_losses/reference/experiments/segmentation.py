@@ -1,0 +1,166 @@
+"""FPN + SAM pooling, and its parts alone (sec. 4.5.2 and 4.6, table 4.4)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from correspondence_losses.reference.data import FrameSource
+from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
+from correspondence_losses.reference.experiments.family import FamilySettings
+from correspondence_losses.reference.experiments.record import plain
+from correspondence_losses.reference.experiments.run_data import RunData, spread
+from correspondence_losses.reference.experiments.task import Task
+from correspondence_losses.reference.figures.colors import colorize_segments, projection_image
+from correspondence_losses.reference.figures.plots import Panel, plot_images
+from correspondence_losses.reference.models.backbone import create_backbone, has_batch_norm
+from correspondence_losses.reference.models.segmentation import SegmentationModel
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter, Segmenter
+from correspondence_losses.reference.streams.samples import SampleStream
+
+__all__ = ["SegmentationSettings"]
+
+_FIGURE_ROWS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationSettings(FamilySettings):
+    """Settings of the family; the defaults are the thesis's for FPN + SAM pooling.
+
+    Args:
+        output: The run's folder. A run that is there is continued if its settings are the same.
+        masks: Folder where the segments of unlabelled images are kept, for all runs. Default: ``masks`` in ``output``.
+        unlabelled_images: A folder of further unlabelled images.
+        head: ``"fpn"``, or ``"linear"`` for a linear head on the coarsest map.
+        fpn_channels: Width of the pyramid.
+        frozen_backbone: Train the head alone.
+        backbone_run: The folder of a run whose backbone this one starts from.
+        sam_weight: Weight of the pooling loss in eq. 4.8; 0 trains without the pooling block.
+        proj_channels: Channels of the pooling block's projection.
+        beta: Distance that segments' means should keep in it.
+        segmenter: What makes the segments of the unlabelled images: ``SAMSegmenter`` with a checkpoint,
+            ``FelzenszwalbSegmenter`` where none is at hand, or a class of your own.
+        min_segment_area: Masks with fewer pixels are left out.
+    """
+
+    output: Path = Path("runs/ycb_fpn_sam")
+    masks: Path | None = None
+    unlabelled_images: Path | None = None
+    head: Literal["fpn", "linear"] = "fpn"
+    fpn_channels: int = 256
+    frozen_backbone: bool = False
+    backbone_run: Path | None = None
+    sam_weight: float = 0.05
+    proj_channels: int = 3
+    beta: float = 0.5
+    segmenter: Segmenter = field(default_factory=FelzenszwalbSegmenter)
+    min_segment_area: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what the types do not say."""
+        super().__post_init__()
+        self.check_above_zero("fpn_channels", "proj_channels", "beta")
+        self.check_at_least_zero("sam_weight", "min_segment_area")
+
+    def create_model(self, num_classes: int) -> nn.Module:
+        """Create the model, its backbone with the weights that the settings ask for.
+
+        Raises:
+            ValueError: Activation checkpointing and the backbone do not go together.
+        """
+        backbone, channels = create_backbone(
+            self.backbone,
+            pretrained=self.pretrained and self.backbone_run is None,
+            weights=self.backbone_weights,
+            activation_checkpointing=self.activation_checkpointing,
+        )
+        if self.sam_weight > 0 and self.activation_checkpointing and has_batch_norm(backbone):
+            raise ValueError(
+                f"activation_checkpointing must be off with {self.backbone}, whose batch normalisation takes other "
+                "statistics for the pooled images, and would take the wrong ones when activations are computed again"
+            )
+        if self.backbone_run is not None:
+            _load_backbone(backbone, self.backbone_run / "checkpoint.pt")
+        return SegmentationModel(
+            backbone,
+            channels,
+            num_classes=num_classes,
+            head=self.head,
+            fpn_channels=self.fpn_channels,
+            frozen_backbone=self.frozen_backbone,
+            sam_weight=self.sam_weight,
+            proj_channels=self.proj_channels,
+            beta=self.beta,
+        )
+
+    def task(self, data: RunData) -> Task:
+        """Return what is trained on: the unlabelled images are segmented first."""
+        return _SegmentationTask(self, data)
+
+
+def _load_backbone(backbone: nn.Module, checkpoint: Path) -> None:
+    """Load the backbone of a run's checkpoint.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or holds another backbone.
+    """
+    state = read_checkpoint(checkpoint).get("model", {})
+    prefix = "backbone."
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    try:
+        backbone.load_state_dict(own)
+    except RuntimeError as error:
+        raise CheckpointError(f"{checkpoint}: does not hold the backbone that is wanted: {error}") from error
+
+
+class _SegmentationTask(Task):
+    def __init__(self, settings: SegmentationSettings, data: RunData) -> None:
+        self.settings = settings
+        self.data = data
+        self.unlabelled = []
+        if settings.sam_weight > 0:
+            self.methods = ("predict", "project")
+            masks = settings.output / "masks" if settings.masks is None else settings.masks
+            sources: list[tuple[str, FrameSource, list[str]]] = []
+            if settings.unlabelled is not None or settings.unlabelled_images is None:
+                sources.append(("dataset", data.source, [frame for _, frame in data.unlabelled]))
+            if settings.unlabelled_images is not None:
+                folder = data.image_folder(settings.unlabelled_images)
+                sources.append(("images", folder, folder.frames()))
+            for name, source, frames in sources:
+                self.unlabelled += data.presegmented(
+                    source, frames, masks / name, settings.segmenter, settings.min_segment_area
+                )
+        self.stream = SampleStream(
+            data.labelled,
+            self.unlabelled,
+            size=settings.image_size,
+            augmentation=settings.augmentation,
+            seed=settings.seed,
+        )
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "labelled_frames": len(self.data.labelled),
+            "unlabelled_frames": len(self.unlabelled),
+            "segmenter": plain(self.settings.segmenter) if self.unlabelled else None,
+        }
+
+    def panels(self, model: Any, images: Tensor) -> list[Panel]:
+        if not self.unlabelled:
+            return []
+        return [("pooled projection", projection_image(model.project(images)[0].float().cpu().numpy()))]
+
+    @torch.no_grad()
+    def draw(self, model: Any, folder: Path, *, write: bool) -> None:
+        if not self.unlabelled:
+            return
+        rows = []
+        for source, frame, cache in spread(self.unlabelled, _FIGURE_ROWS):
+            image, segments = source.image(frame), cache.load(frame)
+            panels = self.panels(model, self.data.inputs(source, frame))
+            rows.append([(frame, image), ("segments", colorize_segments(image, segments)), *panels])
+        if write:
+            plot_images(folder / "segments.png", rows, f"Unlabelled images ({self.settings.segmenter.name})")

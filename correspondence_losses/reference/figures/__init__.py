@@ -1,0 +1,1 @@
+"""Pictures: colours, plots of a run, and contact sheets of views."""

@@ -1,0 +1,1 @@
+"""From settings to results: one run, the sweep over rows of tables, and the table of what came out."""

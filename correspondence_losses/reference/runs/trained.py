@@ -1,0 +1,65 @@
+"""The model of a run, loaded to predict."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from correspondence_losses.reference.data import CLASS_NAMES
+from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
+from correspondence_losses.reference.engine.evaluation import predict_classes
+from correspondence_losses.reference.runs.command_line import load_settings
+from correspondence_losses.reference.streams.images import image_to_tensor
+
+__all__ = ["TrainedModel"]
+
+
+class TrainedModel:
+    """The model of a run, which predicts the classes of images of any size.
+
+    Args:
+        run: The run's folder, finished or not.
+        accelerator: Fabric's, such as ``"auto"``, ``"cpu"`` or ``"cuda"``.
+
+    Attributes:
+        settings: The run's.
+        step: Steps that the model was trained for.
+        fabric: What the model is computed with.
+
+    Raises:
+        CheckpointError: The folder holds no run or a damaged one, or its model predicts no classes.
+    """
+
+    def __init__(self, run: Path, *, accelerator: str = "auto") -> None:
+        self.settings = load_settings(run)
+        if not self.settings.predicts:
+            raise CheckpointError(f"{run}: holds a model that predicts no classes")
+        path = run / "checkpoint.pt"
+        checkpoint = read_checkpoint(path)
+        # Whatever weights the run started from, its own are loaded below.
+        blank: dict[str, Any] = {name: None for name in _STARTS if hasattr(self.settings, name)}
+        model = dataclasses.replace(self.settings, pretrained=False, **blank).create_model(len(CLASS_NAMES))
+        try:
+            model.load_state_dict(checkpoint["model"])
+            self.step = int(checkpoint["step"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: does not hold the model of {run}: {error}") from error
+        self.fabric = Fabric(accelerator=accelerator, devices=1, precision=self.settings.precision)
+        self._model: Any = self.fabric.setup_module(model)
+        self._model.mark_forward_method("predict")
+        self._model.eval()
+
+    @torch.no_grad()
+    def classes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the class (H, W) of each pixel of an (H, W, 3) RGB image."""
+        inputs = image_to_tensor(image, self.settings.image_size)[None].to(self.fabric.device)
+        predicted = predict_classes(self._model, inputs, (image.shape[0], image.shape[1]))
+        classes: NDArray[np.uint8] = predicted.to(torch.uint8).cpu().numpy()
+        return classes
+
+
+_STARTS = ("backbone_weights", "backbone_run")

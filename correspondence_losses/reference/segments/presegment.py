@@ -1,0 +1,97 @@
+"""Segmenting the frames of a data set once, and keeping the result."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from correspondence_losses import __version__
+from correspondence_losses.reference.data import BackgroundLike, FrameSource, ImageFolder, open_dataset
+from correspondence_losses.reference.segments.cache import SegmentCache
+from correspondence_losses.reference.segments.masks import paint_masks
+from correspondence_losses.reference.segments.sam import SAMSegmenter
+from correspondence_losses.reference.segments.segmenter import Segmenter
+
+
+def presegment(
+    source: FrameSource,
+    frames: Sequence[str],
+    cache_dir: Path | str,
+    segmenter: Segmenter,
+    *,
+    min_area: int = 0,
+    progress: bool = True,
+) -> SegmentCache:
+    """Segment frames and write their label maps to a cache; frames that are there already are skipped.
+
+    Stopped at any moment and called again, it goes on where it was. Transparent images are segmented on the background
+    of seed 0.
+
+    Args:
+        source: The data set.
+        frames: Ids of its frames.
+        cache_dir: The folder of the cache, begun if there is none.
+        segmenter: What makes the masks, which are painted by :func:`paint_masks`.
+        min_area: Masks with fewer pixels are left out.
+        progress: Show a progress bar.
+
+    Returns:
+        The cache, which holds all of ``frames``.
+
+    Raises:
+        DataError: An image is missing or damaged, or the cache was made by other settings.
+        OSError: A file of the cache cannot be written.
+        ValueError: ``min_area`` is negative, or a frame is not one of the source.
+
+    Source:
+        Sec. 4.5.1 of the thesis.
+    """
+    if min_area < 0:
+        raise ValueError(f"min_area must be at least 0, got {min_area}")
+    identity = {"segmenter": segmenter.name, "settings": segmenter.settings(), "min_area": min_area}
+    versions = {"correspondence-losses": __version__, **segmenter.versions()}
+    cache = SegmentCache.open_or_create(cache_dir, identity, versions)
+    missing = [frame for frame in dict.fromkeys(frames) if frame not in cache]
+    for frame in tqdm(missing, desc=f"Segmenting ({segmenter.name})", unit="image", disable=not progress):
+        image = source.image(frame)
+        cache.save(frame, paint_masks(segmenter(image), image.shape[:2], min_area=min_area))
+    return cache
+
+
+def presegment_folder(
+    data: Path,
+    cache_dir: Path,
+    *,
+    segmenter: Segmenter | None = None,
+    splits: list[str] | None = None,
+    unlabeled: bool = False,
+    background: BackgroundLike = None,
+    min_area: int = 0,
+    limit: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Segment YCB-Video, or a folder of images, into a cache of label maps.
+
+    Args:
+        data: The folder of YCB-Video, in its original layout or in BOP's.
+        cache_dir: The folder for the segments; a cache that is there is continued.
+        segmenter: What makes the masks; by default Segment Anything with the settings of the thesis.
+        splits: Which splits; by default all that are there.
+        unlabeled: ``data`` is a plain folder of images instead.
+        background: What to put behind transparent images.
+        min_area: Masks with fewer pixels are left out.
+        limit: Only so many frames of each split.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: The data cannot be read, or the cache was made by other settings.
+        OSError: A file of the cache cannot be written.
+        SAMCheckpointError: The default segmenter has no checkpoint, and it cannot be downloaded.
+        ValueError: There is no such split, or a number is negative.
+    """
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must be at least 0, got {limit}")
+    opener = ImageFolder if unlabeled else open_dataset
+    source = opener(data, background=background)
+    frames = [frame for split in splits or source.splits() for frame in source.frames(split)[:limit]]
+    presegment(source, frames, cache_dir, segmenter or SAMSegmenter(), min_area=min_area, progress=progress)

@@ -1,0 +1,433 @@
+"""Whole runs on a tiny data set: results, figures, resumption bit for bit, and the ways a run must stop."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from ycb_layouts import random_frame, synthetic_meta, write_original
+
+from correspondence_losses.losses import SegmentRegularizationLoss
+from correspondence_losses.reference.commands.evaluate import evaluate
+from correspondence_losses.reference.data import open_dataset
+from correspondence_losses.reference.engine import loop
+from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
+from correspondence_losses.reference.engine.loop import Interrupted, NonFiniteLossError
+from correspondence_losses.reference.experiments import SegmentationSettings
+from correspondence_losses.reference.files import held_folder
+from correspondence_losses.reference.models.backbone import create_backbone
+from correspondence_losses.reference.runs.command_line import load_settings, preset_settings
+from correspondence_losses.reference.runs.run import run
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter, SegmentCache, presegment
+from correspondence_losses.reference.streams.images import Augmentation
+from correspondence_losses.reference.streams.samples import SampleStream
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "ycb_fpn_sam.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("ycb")
+    for i in range(3):
+        frame = random_frame(i, size=(48, 64))
+        alpha = np.where(frame.label > 0, 255, 0).astype(np.uint8)
+        write_original(root, f"data_syn/{i:06d}", frame, synthetic_meta(frame), alpha)
+        write_original(root, f"data/0000/{i + 1:06d}", random_frame(10 + i, size=(48, 64)))
+        write_original(root, f"data/0048/{i + 1:06d}", random_frame(20 + i, size=(48, 64)))
+    return root
+
+
+@pytest.fixture
+def settings(data: Path, tmp_path: Path) -> SegmentationSettings:
+    return SegmentationSettings(
+        data=data,
+        output=tmp_path / "run",
+        evaluation="val",
+        backbone="convnext_atto",
+        pretrained=False,
+        image_size=(32, 64),
+        fpn_channels=8,
+        augmentation=Augmentation(crop_scale=(0.3, 1.0), flip=0.5, jitter=0.3, grayscale=0.2, blur=0.3),
+        segmenter=FelzenszwalbSegmenter(scale=50, min_size=20),
+        epochs=3,
+        steps_per_epoch=4,
+        checkpoint_every=3,
+        average_epochs=2,
+        log_every=2,
+        learning_rate=1e-3,
+        schedule="cosine",
+        num_workers=0,
+        accelerator="cpu",
+    )
+
+
+def same_numbers(one: SegmentationSettings, other: SegmentationSettings) -> None:
+    a, b = (read_checkpoint(s.output / "checkpoint.pt") for s in (one, other))
+    assert a["step"] == b["step"]
+    for part in ("training", "evaluation"):
+        assert a["history"][part] == b["history"][part]
+    assert a["model"].keys() == b["model"].keys()
+    for name, tensor in a["model"].items():
+        assert torch.equal(tensor, b["model"][name]), name
+    assert (one.output / "evaluation.csv").read_text() == (other.output / "evaluation.csv").read_text()
+
+
+def test_a_run_leaves_its_results(settings: SegmentationSettings) -> None:
+    results = run(settings)
+    assert json.loads((settings.output / "results.json").read_text()) == results
+    assert [row["epoch"] for row in results["evaluations"]] == [1, 2, 3]
+    assert results["mean_iou"] == pytest.approx(np.mean([row["mean_iou"] for row in results["evaluations"][-2:]]))
+    assert results["averaged_evaluations"] == 2
+    assert results["data"]["segmenter"]["class_path"].endswith("FelzenszwalbSegmenter")
+    assert results["data"]["labelled_frames"] == results["data"]["evaluated_frames"] == 3
+    assert results["versions"]["torch"] == torch.__version__
+    assert {path.name for path in (settings.output / "figures").iterdir()} == {
+        "curves.png", "predictions.png", "segments.png",
+    }  # fmt: skip
+    assert (settings.output / "training.csv").read_text().splitlines()[0] == (
+        "step,loss,segmentation,sam_invariance,sam_separation"
+    )
+    assert list((settings.output / "tensorboard").iterdir())
+    rows = read_checkpoint(settings.output / "checkpoint.pt")["history"]["training"]
+    for row in rows:
+        parts = row["segmentation"] + settings.sam_weight * (row["sam_invariance"] + row["sam_separation"])
+        assert row["loss"] == pytest.approx(parts, rel=1e-5)
+    # a finished run that is started again does no step more, and says the same
+    again = run(settings)
+    assert {**again, "seconds": 0} == {**results, "seconds": 0}
+
+
+def test_killed_and_resumed_equals_never_stopped(
+    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(settings)
+    killed = dataclasses.replace(settings, output=tmp_path / "killed")
+    step = loop._training_step
+
+    def dies(fabric: Any, model: Any, optimizer: Any, batch: Any, number: int, plan: Any) -> dict[str, float]:
+        if number == 8:  # the last checkpoint is of step 8, in the middle of nothing
+            raise MemoryError
+        return step(fabric, model, optimizer, batch, number, plan)
+
+    monkeypatch.setattr(loop, "_training_step", dies)
+    with pytest.raises(MemoryError):
+        run(killed)
+    monkeypatch.setattr(loop, "_training_step", step)
+    run(killed)
+    same_numbers(settings, killed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_that_resumes(
+    settings: SegmentationSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    run(settings)
+    stopped = dataclasses.replace(settings, output=tmp_path / "stopped")
+    step = loop._training_step
+
+    def signalled(*args: Any) -> dict[str, float]:
+        if args[4] == 4:
+            os.kill(os.getpid(), number)
+        return step(*args)
+
+    monkeypatch.setattr(loop, "_training_step", signalled)
+    with pytest.raises(Interrupted):
+        run(stopped)
+    assert "stopped after step 5 of 12; the same command goes on from there" in capsys.readouterr().out
+    assert read_checkpoint(stopped.output / "checkpoint.pt")["step"] == 5
+    monkeypatch.setattr(loop, "_training_step", step)
+    run(stopped)
+    same_numbers(settings, stopped)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_of_processes_leaves_a_checkpoint(
+    data: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C in a terminal reaches the loader's workers too."""
+    arguments = f"--data {data} --output {tmp_path / 'run'} --evaluation val --epochs 1 --steps_per_epoch 100000 "
+    arguments += "--num_workers 2 --image_size [32,32] --fpn_channels 4 --accelerator cpu --checkpoint_every 2"
+    command = [sys.executable, str(EXAMPLE), *arguments.split()]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        checkpoint = tmp_path / "run" / "checkpoint.pt"
+        while not checkpoint.exists() and run.poll() is None:
+            time.sleep(0.1)
+        before = read_checkpoint(checkpoint)["step"]
+        os.killpg(run.pid, number)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert read_checkpoint(checkpoint)["step"] >= before
+
+
+def test_a_nan_stops_with_its_step_and_term(settings: SegmentationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    terms = SegmentRegularizationLoss.terms
+    calls = iter(range(100))
+
+    def broken(self: Any, features: Any, segments: Any) -> Any:
+        good = terms(self, features, segments)
+        return good._replace(separation=good.separation * float("nan")) if next(calls) == 5 else good
+
+    monkeypatch.setattr(SegmentRegularizationLoss, "terms", broken)
+    with pytest.raises(NonFiniteLossError, match=r"at step 6: loss = nan, sam_separation = nan"):
+        run(settings)
+    assert read_checkpoint(settings.output / "checkpoint.pt")["step"] == 4
+
+
+def test_another_run_in_the_folder_is_refused_or_overwritten(settings: SegmentationSettings) -> None:
+    short = dataclasses.replace(settings, epochs=1, sam_weight=0.0)
+    run(short)
+    other = dataclasses.replace(short, learning_rate=5e-4)
+    with pytest.raises(CheckpointError, match=r"learning_rate: 0.001 there, 0.0005 now"):
+        run(other)
+    results = run(dataclasses.replace(other, overwrite=True))
+    assert results["settings"]["learning_rate"] == 5e-4
+    assert results["data"]["segmenter"] is None
+    assert not (settings.output / "figures" / "segments.png").exists()
+
+
+def test_a_folder_that_another_process_writes_to_is_refused(settings: SegmentationSettings) -> None:
+    with held_folder(settings.output), pytest.raises(ValueError, match="another process is writing to it"):
+        run(dataclasses.replace(settings, overwrite=True))
+
+
+@pytest.mark.parametrize("preset", ["sam_fpn", "fpn", "fpn_real", "sam"])
+def test_every_preset_runs(preset: str, data: Path, tmp_path: Path) -> None:
+    changes = {
+        "data": str(data),
+        "output": str(tmp_path / preset),
+        "evaluation": "val",
+        "epochs": 1,
+        "steps_per_epoch": 2,
+        "num_workers": 0,
+        "image_size": [32, 32],
+        "fpn_channels": 4,
+        "accelerator": "cpu",
+    }
+    results = run(preset_settings(preset, changes=changes))
+    assert results["settings"]["labelled"] == ("train" if preset == "fpn_real" else "synthetic")
+    assert results["settings"]["head"] == ("linear" if preset == "sam" else "fpn")
+    assert (results["data"]["segmenter"] is not None) == (preset in ("sam_fpn", "sam"))
+
+
+def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_path: Path) -> None:
+    """Real gloo processes, started as a user starts them."""
+
+    def training(devices: int) -> list[list[float]]:
+        output = tmp_path / f"devices{devices}"
+        arguments = f"--data {data} --output {output} --masks {tmp_path / 'masks'} --evaluation val --epochs 1 "
+        arguments += "--steps_per_epoch 4 --log_every 1 --num_workers 0 --image_size [32,32] --fpn_channels 4 "
+        # A backbone with layer normalisation: batch normalisation sees the batch of its own process on CPUs.
+        arguments += "--backbone convnext_atto "
+        arguments += f"--accelerator cpu --devices {devices} --batch_size {2 // devices}"
+        subprocess.run([sys.executable, str(EXAMPLE), *arguments.split()], check=True, capture_output=True)
+        rows = (output / "training.csv").read_text().splitlines()[1:]
+        return [[float(value) for value in row.split(",")] for row in rows]
+
+    np.testing.assert_allclose(training(2), training(1), rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_folder_of_a_run_is_overwritten(settings: SegmentationSettings) -> None:
+    settings.output.mkdir()
+    other = settings.output / "settings.json"
+    other.write_text('{"editor.fontSize": 12}')
+    with pytest.raises(ValueError, match=r"settings\.json is not that of a run"):
+        run(dataclasses.replace(settings, overwrite=True))
+    assert other.exists()
+
+
+def test_accumulated_batches_train_as_one_large_one(settings: SegmentationSettings, tmp_path: Path) -> None:
+    whole = dataclasses.replace(settings, epochs=1, batch_size=2, log_every=1)
+    parts = dataclasses.replace(whole, batch_size=1, accumulate=2, output=tmp_path / "parts")
+    rows = [read_checkpoint(s.output / "checkpoint.pt")["history"]["training"] for s in (whole, parts) if run(s)]
+    for one, other in zip(*rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_activation_checkpointing_is_refused_where_it_would_take_other_statistics(
+    settings: SegmentationSettings,
+) -> None:
+    with pytest.raises(ValueError, match="activation_checkpointing must be off with mobilenetv3_small_050"):
+        run(dataclasses.replace(settings, backbone="mobilenetv3_small_050", activation_checkpointing=True))
+
+
+def test_activation_checkpointing_changes_nothing_but_memory(settings: SegmentationSettings, tmp_path: Path) -> None:
+    short = dataclasses.replace(settings, epochs=1)
+    checkpointed = dataclasses.replace(short, activation_checkpointing=True, output=tmp_path / "checkpointed")
+    run(short)
+    run(checkpointed)
+    same_numbers(short, checkpointed)
+    model = checkpointed.create_model(22)
+    assert model.backbone.grad_checkpointing
+
+
+def test_a_frozen_backbone_of_another_run_stays_as_it_is(settings: SegmentationSettings, tmp_path: Path) -> None:
+    first = dataclasses.replace(settings, epochs=1)
+    run(first)
+    head = dataclasses.replace(
+        first, output=tmp_path / "head", head="linear", sam_weight=0.0, frozen_backbone=True, backbone_run=first.output
+    )
+    run(head)
+    before, after = (read_checkpoint(s.output / "checkpoint.pt")["model"] for s in (first, head))
+    for name, tensor in after.items():
+        assert torch.equal(tensor, before[name]) if name.startswith("backbone.") else name.startswith("head.")
+    other = dataclasses.replace(head, output=tmp_path / "other", backbone="resnet10t")
+    with pytest.raises(CheckpointError, match="does not hold the backbone that is wanted"):
+        run(other)
+
+
+def test_labels_may_come_from_another_data_set(settings: SegmentationSettings, data: Path, tmp_path: Path) -> None:
+    frame = random_frame(5, size=(48, 64))
+    write_original(tmp_path / "other", "data_syn/000000", frame, synthetic_meta(frame))
+    results = run(dataclasses.replace(settings, epochs=1, labelled_data=tmp_path / "other"))
+    assert results["data"]["labelled_frames"] == 1
+    assert results["data"]["root"] == str(data)
+
+
+def test_unlabelled_images_may_be_a_folder_alone_and_nothing_be_scored(
+    settings: SegmentationSettings, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photographs").mkdir()
+    Image.fromarray(random_frame(7, size=(48, 64)).image).save(tmp_path / "photographs" / "desk.png")
+    alone = dataclasses.replace(settings, unlabelled=None, evaluation=None)
+    results = run(dataclasses.replace(alone, unlabelled_images=tmp_path / "photographs"))
+    assert results["data"]["unlabelled_frames"] == 1
+    assert results["data"]["evaluated_frames"] == 0
+    assert "mean_iou" not in results
+    assert not (settings.output / "evaluation.csv").exists()
+    with pytest.raises(ValueError, match="unlabelled must name a split of the data, got none"):
+        run(dataclasses.replace(alone, output=tmp_path / "neither"))
+    with pytest.raises(ValueError, match=r"split must be given, since .* was not scored"):
+        evaluate(settings.output)
+
+
+def test_the_thesis_scale_is_the_default_of_the_settings() -> None:
+    read = preset_settings("sam_fpn", scale="thesis")
+    assert isinstance(read, SegmentationSettings)
+    assert read == dataclasses.replace(SegmentationSettings(), min_segment_area=1000, segmenter=read.segmenter)
+
+
+def test_settings_are_read_back_from_the_folder_of_a_run(settings: SegmentationSettings) -> None:
+    short = dataclasses.replace(settings, epochs=1)
+    run(short)
+    read = load_settings(short.output)
+    assert isinstance(read, SegmentationSettings)
+    assert dataclasses.replace(read, segmenter=short.segmenter) == short
+
+
+def test_samples_depend_on_their_index_alone_and_segments_follow_the_image(data: Path, tmp_path: Path) -> None:
+    source = open_dataset(data)
+    frames = source.frames("train")
+    # segments that are a function of the image's content, so that a wrong crop or flip shows
+    cache = presegment(source, frames, tmp_path, FelzenszwalbSegmenter(scale=50, min_size=20), progress=False)
+    plain = Augmentation()
+    full = Augmentation(crop_scale=(0.2, 0.9), flip=0.5, jitter=0.4, grayscale=0.2, blur=0.3)
+
+    def stream(augmentation: Augmentation) -> SampleStream:
+        return SampleStream(
+            [(source, frame) for frame in source.frames("synthetic")],
+            [(source, frame, cache) for frame in frames],
+            size=(48, 64),
+            augmentation=augmentation,
+            seed=3,
+        )
+
+    torch.manual_seed(0)
+    first = [stream(full)[i] for i in range(6)]
+    torch.manual_seed(1)
+    again = stream(full)
+    state = torch.random.get_rng_state()
+    for i in reversed(range(6)):
+        for name, tensor in again[i].items():
+            assert torch.equal(tensor, first[i][name])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert first[0]["image"].shape == (3, 48, 64)
+    assert first[0]["segments"].dtype == torch.int64
+
+    sample = stream(plain)[0]
+    frame = frames[stream(plain).unlabelled_order[0]]
+    np.testing.assert_array_equal(sample["segments"], cache.load(frame))
+    shown = sample["unlabelled_image"] * torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    shown = (shown + torch.tensor([0.485, 0.456, 0.406])[:, None, None]) * 255
+    np.testing.assert_allclose(shown.permute(1, 2, 0), source.image(frame), atol=1e-3)
+
+
+def test_geometry_moves_label_and_image_together(tmp_path: Path) -> None:
+    """A frame whose red channel is its label: after crops and flips it must still be."""
+    frame = random_frame(size=(48, 64), object_ids=(3, 9))
+    label = np.repeat(np.repeat(frame.label[::8, ::8], 8, 0), 8, 1)
+    image = np.dstack([label * 20] * 3).astype(np.uint8)
+    write_original(tmp_path, "data/0000/000001", dataclasses.replace(frame, label=label, image=image))
+    source = open_dataset(tmp_path)
+    augmentation = Augmentation(crop_scale=(0.2, 0.9), flip=0.5)
+    stream = SampleStream([(source, "data/0000/000001")], [], size=(96, 128), augmentation=augmentation, seed=0)
+    for index in range(8):
+        sample = stream[index]
+        red = (sample["image"][0] * 0.229 + 0.485) * 255 / 20
+        assert ((red - sample["label"]).abs() < 0.5).float().mean() > 0.8  # all but the interpolated borders
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"backbone": "convnext_nonsense"}, ValueError, "backbone must be a model of timm .*convnext_"),
+        ({"backbone": "levit_128"}, ValueError, "backbone 'levit_128' has no feature maps"),
+        ({"backbone": "swin_tiny_patch4_window7_224"}, ValueError, "backbone must take images of any size"),
+        ({"backbone": "mambaout_femto"}, ValueError, r"backbone must return maps \(b, channels, h, w\)"),
+        ({"labelled": "nonsense"}, ValueError, "split must be one of .*nonsense"),
+        ({"evaluation": "keyframe"}, ValueError, r"split must be one of \['train', 'val', 'synthetic'\]"),
+        ({"backbone_weights": Path("/none.safetensors"), "pretrained": True}, ValueError, "weights must be a file"),
+    ],
+)
+def test_bad_settings_name_the_argument(
+    settings: SegmentationSettings, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run(dataclasses.replace(settings, **change))
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "fpn_channels"])
+def test_settings_check_their_range(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be above 0, got 0"):
+        SegmentationSettings(**{name: 0})
+
+
+def test_pretrained_weights_load_from_a_file_and_a_failed_download_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = timm.create_model("convnext_atto")
+    path = tmp_path / "weights.pth"
+    torch.save(reference.state_dict(), path)
+    backbone, _ = create_backbone("convnext_atto", pretrained=True, weights=path)
+    torch.testing.assert_close(backbone.state_dict()["stem_0.weight"], reference.state_dict()["stem.0.weight"])
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+
+    def no_network(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", no_network)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", no_network, raising=False)
+    with pytest.raises(RuntimeError, match=r"could not be had \(OSError: no network\).*--backbone_weights"):
+        create_backbone("convnext_atto", pretrained=True)
+
+
+def test_a_cache_of_other_segments_is_refused(settings: SegmentationSettings, tmp_path: Path) -> None:
+    SegmentCache.open_or_create(tmp_path / "masks" / "dataset", {"segmenter": "other"}, {})
+    with pytest.raises(ValueError, match="made by other settings"):
+        run(dataclasses.replace(settings, masks=tmp_path / "masks"))
