@@ -61,7 +61,7 @@ def check_feature_map(name: str, features: Tensor, channels: int) -> None:
 
 def check_feature_maps(name: str, maps: Sequence[Tensor], channels: Sequence[int]) -> None:
     """Raise unless ``maps`` holds one feature map for each of ``channels``, all of one batch and device."""
-    if isinstance(maps, Tensor) or not isinstance(maps, Sequence):
+    if not isinstance(maps, Sequence):
         raise TypeError(f"{name} must be a sequence of feature maps, got {type(maps).__name__}")
     if len(maps) != len(channels):
         raise ValueError(f"{name} must hold {len(channels)} maps, got {len(maps)}")

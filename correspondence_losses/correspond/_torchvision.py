@@ -116,9 +116,7 @@ def _crop(old: Size, new: Size, top: int, left: int, height: int, width: int) ->
 
 
 @_kernel("resized_crop")
-def _resized_crop(
-    old: Size, new: Size, top: int, left: int, height: int, width: int, *_: Any, **__: Any
-) -> Tensor:
+def _resized_crop(old: Size, new: Size, top: int, left: int, height: int, width: int, *_: Any, **__: Any) -> Tensor:
     return _shift(left, top) @ _scaling((height, width), new)
 
 
@@ -152,7 +150,7 @@ def _affine(
 ) -> Tensor:
     shears = [shear, 0.0] if isinstance(shear, int | float) else list(shear)
     shear_x, shear_y = (math.tan(math.radians(s)) for s in (shears if len(shears) == 2 else shears * 2))
-    forward = (
+    forward: Tensor = (
         scale
         * _rotation(angle)
         @ _matrix([[1, 0, 0], [-shear_y, 1, 0], [0, 0, 1]])

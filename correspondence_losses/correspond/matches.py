@@ -76,7 +76,9 @@ def gather_matches(features_a: Tensor, features_b: Tensor, matches: Matches) -> 
     ):
         check_integer(name, index)
         check_rank(name, index, 2, "(b, k)")
-        check_shape(name, index, (len(features_a), matches.index_a.shape[1]), "batch of features_a, slots of matches.index_a")
+        check_shape(
+            name, index, (len(features_a), matches.index_a.shape[1]), "batch of features_a, slots of matches.index_a"
+        )
         check_same_device(name, index, "features_a", features_a)
         check_labels(name, index, feature_map.shape[2] * feature_map.shape[3])
     return _gather(features_a, matches.index_a), _gather(features_b, matches.index_b)
@@ -87,7 +89,9 @@ def check_map_pair(features_a: Tensor, features_b: Tensor) -> None:
     for name, feature_map in (("features_a", features_a), ("features_b", features_b)):
         check_floating(name, feature_map)
         check_rank(name, feature_map, 4, "(b, d, h, w)")
-    check_shape("features_b", features_b, (*features_a.shape[:2], *features_b.shape[2:]), "batch and channels of features_a")
+    check_shape(
+        "features_b", features_b, (*features_a.shape[:2], *features_b.shape[2:]), "batch and channels of features_a"
+    )
     check_same_device("features_b", features_b, "features_a", features_a)
 
 

@@ -172,6 +172,19 @@ class MultiCrop:
         """Return the number of cells along each side of the feature map of a view of this size."""
         return size // self.stride
 
+    def color_transform(self) -> Any:
+        """Return the transform of torchvision v2 from ``uint8`` views to distorted, normalised ``float32`` ones.
+
+        Raises:
+            ModuleNotFoundError: If torchvision is not installed.
+        """
+        v2 = _transforms()
+        return v2.Compose([
+            *([] if self.distortion is None else [self.distortion.build()]),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(self.mean, self.std),
+        ])  # fmt: skip
+
     def _draw(self, image: Any, size: int) -> tuple[Tensor, ViewGrid]:
         v2 = _transforms()
         height, width = v2.functional.get_size(image)
@@ -181,9 +194,7 @@ class MultiCrop:
             v2.ToDtype(torch.uint8, scale=True),
             v2.RandomResizedCrop(size, self.scale, ratio, antialias=True),
             v2.RandomHorizontalFlip(self.flip),
-            v2.Identity() if self.distortion is None else self.distortion.build(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(self.mean, self.std),
+            self.color_transform(),
             v2.ToPureTensor(),
         ])  # fmt: skip
         view, grid = ViewGrid.from_transform(transform, image, (self.cells(size), self.cells(size)))
@@ -194,7 +205,9 @@ def _transforms() -> Any:
     try:
         from torchvision.transforms import v2
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("MultiCrop needs torchvision, which is not installed: pip install torchvision") from error
+        raise ModuleNotFoundError(
+            "MultiCrop needs torchvision, which is not installed: pip install torchvision"
+        ) from error
     return v2
 
 

@@ -224,9 +224,7 @@ def segment_contrastive_loss(
     present = torch.stack((a.counts, b.counts)) > 0
     if gather:
         means, present = gather_across_ranks(means, dim=1), gather_across_ranks(present, dim=1)
-    return detcon_loss(
-        *means, present_a=present[0], present_b=present[1], temperature=temperature, reduction=reduction
-    )
+    return detcon_loss(*means, present_a=present[0], present_b=present[1], temperature=temperature, reduction=reduction)
 
 
 def _count_segments(segments_a: Tensor, segments_b: Tensor, gather: bool) -> int:

@@ -176,7 +176,7 @@ def _depth(masks: Any) -> int:
         return 3 if "masks" in masks else 2
     if _is_array(masks):
         return int(masks.ndim)
-    if isinstance(masks, Sequence):
+    if isinstance(masks, Sequence) and not isinstance(masks, str | bytes):
         return 1 + _depth(masks[0]) if len(masks) > 0 else 3  # an image without masks
     return 0
 
@@ -216,7 +216,10 @@ def _mask(name: str, mask: Any) -> Tensor:
 
 def _tensor(name: str, masks: Any) -> Tensor:
     try:
-        return masks if isinstance(masks, Tensor) else torch.tensor(masks)
+        if isinstance(masks, Tensor):
+            return masks
+        # Copied, since an array may be read-only or run backwards.
+        return torch.as_tensor(masks.copy() if _is_array(masks) else masks)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a mask of numbers: {error}") from error
 

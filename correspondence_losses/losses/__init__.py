@@ -22,7 +22,7 @@ from correspondence_losses.losses.masked_l2 import MaskedL2Loss, MaskedL2Terms
 from correspondence_losses.losses.matched_vicreg import MatchedVICRegLoss, MatchStatistics, matched_vicreg_loss
 from correspondence_losses.losses.segments import SegmentRegularizationLoss
 from correspondence_losses.losses.vicreg import VICRegLoss
-from correspondence_losses.losses.vicregl import VICRegLLoss, VICRegLTerms
+from correspondence_losses.losses.vicregl import VICRegLLoss, VICRegLTerms, vicregl_loss
 
 __all__ = [
     "AdversarialTerms",
@@ -48,4 +48,5 @@ __all__ = [
     "matched_vicreg_loss",
     "minimax_loss",
     "patch_nce_loss",
+    "vicregl_loss",
 ]

@@ -1,6 +1,5 @@
 """Contrastive losses: InfoNCE, PatchNCE over matches, and contrast between the segments of two views."""
 
-import torch
 from torch import Tensor
 
 from correspondence_losses._checks import check_bool, check_positive, check_same_device, check_shape, check_tensor
@@ -167,9 +166,7 @@ class PatchNCELoss(_ContrastiveLoss):
         torch.Size([])
     """
 
-    def __init__(
-        self, temperature: float = 0.07, *, detach_target: bool = True, reduction: Reduction = "mean"
-    ) -> None:
+    def __init__(self, temperature: float = 0.07, *, detach_target: bool = True, reduction: Reduction = "mean") -> None:
         super().__init__(temperature, reduction)
         self.detach_target = detach_target
 

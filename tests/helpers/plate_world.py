@@ -60,16 +60,16 @@ class MemorySource(FrameSource):
     def splits(self):
         return ["train"]
 
-    def frames(self, split):  # noqa: ARG002
+    def frames(self, split):
         return list(self._frames)
 
-    def image(self, frame, seed=0):  # noqa: ARG002
+    def image(self, frame, seed=0):
         return self._frames[frame].image
 
     def label(self, frame):
         return self._frames[frame].label
 
-    def frame(self, frame, seed=0):  # noqa: ARG002
+    def frame(self, frame, seed=0):
         self.read.append(frame)
         return self._frames[frame]
 
@@ -80,5 +80,5 @@ class MemoryCache:
     def __init__(self, segments):
         self.segments = segments
 
-    def load(self, frame, size=None):  # noqa: ARG002
+    def load(self, frame, size=None):
         return self.segments[frame]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
+from correspondence_losses.blocks import FPNFusionHead, HeadOutput, LinearHead, SAMPoolingBlock
 
 __all__ = ["SegmentationModel"]
 
@@ -51,12 +51,11 @@ class SegmentationModel(nn.Module):
         if head == "fpn":
             self.head = FPNFusionHead(channels, num_classes, fpn_channels)
         else:
-            self.head = LinearHead(channels[-1], num_classes)
+            self.head = LinearHead(channels, num_classes)
         self.sam_weight = sam_weight
         self.pooling = None
         if sam_weight > 0:
-            width = fpn_channels if head == "fpn" else channels[-1]
-            self.pooling = SAMPoolingBlock(width, proj_channels, beta)
+            self.pooling = SAMPoolingBlock(self.head.out_channels, proj_channels, beta)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name; ``"loss"``, eq. 4.8, is to be minimised."""
@@ -102,10 +101,8 @@ class SegmentationModel(nn.Module):
     def _logits_and_features(self, images: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_backbone):
             maps: list[Tensor] = self.backbone(images)
-        if isinstance(self.head, FPNFusionHead):
-            logits, features = self.head(maps, size)
-            return logits, features
-        return self.head(maps[-1], size), maps[-1]
+        output: HeadOutput = self.head(maps, size)
+        return output.logits, output.features
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.seeding import FrameOrder, derive_seed
 from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams.arrangements import Arrangement, PlacedView
 from correspondence_losses.reference.streams.crop import labels_at
 from correspondence_losses.reference.streams.images import Augmentation
-from correspondence_losses.reference.streams.multi_crop import MultiCrop
 from correspondence_losses.reference.streams.picture import SeedFrame
 from correspondence_losses.reference.streams.view_set import LabelledImages, ViewSet
 
@@ -60,7 +60,7 @@ class ViewStream(Dataset[ViewSet]):
         self.crops = crops
         self.seed = seed
         self.order = FrameOrder(len(frames), seed, _FRAMES)
-        self.distortion = crops.distortion.build()
+        self.colors = crops.color_transform()
         self.label_transform = None
         if labelled_size is not None:
             self.label_transform = (augmentation or Augmentation()).build(labelled_size)
@@ -91,7 +91,7 @@ class ViewStream(Dataset[ViewSet]):
                 segments.append(labels_at(view.picture.segments, pixels))
                 cell_segments.append(labels_at(view.picture.segments, grid))
         return ViewSet(
-            images=tuple(self.distortion(view.crop.cut(view.picture.image, view.size))[None] for view in placed),
+            images=tuple(self.colors(view.crop.cut(view.picture.image, view.size))[None] for view in placed),
             grids=tuple(grids),
             segments=tuple(segments),
             cell_segments=tuple(cell_segments),
