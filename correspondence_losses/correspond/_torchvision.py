@@ -158,7 +158,8 @@ def _affine(
     )
     forward[2] = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     x, y = center if center is not None else (old[1] / 2, old[0] / 2)
-    return _shift(x, y) @ torch.linalg.inv(forward) @ _shift(-x - translate[0], -y - translate[1])
+    backward: Tensor = torch.linalg.inv(forward)
+    return _shift(x, y) @ backward @ _shift(-x - translate[0], -y - translate[1])
 
 
 @_kernel("rotate")

@@ -30,8 +30,6 @@ __all__ = [
     "minimax_loss",
 ]
 
-Features = Tensor | Sequence[Tensor]
-
 
 class AdversarialTerms(NamedTuple):
     """The two sides of the game, scalars. The gradient of each side reaches only its own player."""
@@ -135,18 +133,22 @@ class _AdversarialLoss(ModuleWithSettings):
         self._generator_objective = generator_objective
         self._discriminator_objective = discriminator_objective
 
-    def forward(self, discriminator: nn.Module, source: Features, target: Features) -> Tensor:
+    def forward(
+        self, discriminator: nn.Module, source: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]
+    ) -> Tensor:
         """Return the sum of :meth:`terms`: one backward pass trains both players, each by its own side."""
         generator, judge = self.terms(discriminator, source, target)
         return generator + judge
 
-    def terms(self, discriminator: nn.Module, source: Features, target: Features) -> AdversarialTerms:
+    def terms(
+        self, discriminator: nn.Module, source: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]
+    ) -> AdversarialTerms:
         """Return both sides of the game."""
         return AdversarialTerms(
             self.generator_loss(discriminator, target), self.discriminator_loss(discriminator, source, target)
         )
 
-    def generator_loss(self, discriminator: nn.Module, target: Features) -> Tensor:
+    def generator_loss(self, discriminator: nn.Module, target: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the generator's side. Its gradient reaches the target's features, but not the discriminator."""
         _check_discriminator(discriminator)
         _check_features("target", target)
@@ -156,7 +158,9 @@ class _AdversarialLoss(ModuleWithSettings):
         scores = _levels(functional_call(discriminator, frozen, (target,)))
         return _total([self._generator_objective(level) for level in scores])
 
-    def discriminator_loss(self, discriminator: nn.Module, source: Features, target: Features) -> Tensor:
+    def discriminator_loss(
+        self, discriminator: nn.Module, source: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]
+    ) -> Tensor:
         """Return the discriminator's side. Its gradient reaches the discriminator, but not the features."""
         _check_discriminator(discriminator)
         _check_features("source", source)
@@ -264,7 +268,9 @@ class MinimaxLoss(_AdversarialLoss):
         self.saturating = saturating
 
 
-def lsgan_loss(discriminator: nn.Module, source: Features, target: Features) -> Tensor:
+def lsgan_loss(
+    discriminator: nn.Module, source: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]
+) -> Tensor:
     """Both sides of the least-squares game in one loss: the function of :class:`LSGANLoss`.
 
     Example:
@@ -278,7 +284,13 @@ def lsgan_loss(discriminator: nn.Module, source: Features, target: Features) -> 
     return loss
 
 
-def minimax_loss(discriminator: nn.Module, source: Features, target: Features, *, saturating: bool = True) -> Tensor:
+def minimax_loss(
+    discriminator: nn.Module,
+    source: Tensor | Sequence[Tensor],
+    target: Tensor | Sequence[Tensor],
+    *,
+    saturating: bool = True,
+) -> Tensor:
     """Both sides of the minimax game in one loss: the function of :class:`MinimaxLoss`.
 
     Example:
@@ -297,7 +309,7 @@ def _check_discriminator(discriminator: nn.Module) -> None:
         raise TypeError(f"discriminator must be a torch.nn.Module, got {type(discriminator).__name__}")
 
 
-def _check_features(name: str, features: Features) -> None:
+def _check_features(name: str, features: Tensor | Sequence[Tensor]) -> None:
     levels = [(name, features)] if isinstance(features, Tensor) else _named(name, features)
     for level_name, level in levels:
         check_floating(level_name, level)
@@ -308,14 +320,14 @@ def _named(name: str, features: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
     return [(f"{name}[{index}]", level) for index, level in enumerate(features)]
 
 
-def _levels(scores: Features) -> list[Tensor]:
+def _levels(scores: Tensor | Sequence[Tensor]) -> list[Tensor]:
     levels = [scores] if isinstance(scores, Tensor) else list(scores)
     if not levels:
         raise ValueError("discriminator must return at least one tensor of scores, got none")
     return levels
 
 
-def _detach(features: Features) -> Features:
+def _detach(features: Tensor | Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
     return features.detach() if isinstance(features, Tensor) else [level.detach() for level in features]
 
 
