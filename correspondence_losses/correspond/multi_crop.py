@@ -12,9 +12,6 @@ from correspondence_losses.correspond.view_grid import ViewGrid
 
 __all__ = ["ColorDistortion", "MultiCrop"]
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ColorDistortion:
@@ -56,7 +53,7 @@ class ColorDistortion:
         _check_probabilities(self, "jitter", "grayscale", "blur", "solarize")
 
     def build(self) -> Any:
-        """Return the transform of torchvision v2, for ``uint8`` views.
+        """Return the transform of torchvision v2 from ``uint8`` views to distorted ``float32`` ones in [0, 1].
 
         Raises:
             ModuleNotFoundError: If torchvision is not installed.
@@ -69,6 +66,7 @@ class ColorDistortion:
             v2.RandomGrayscale(self.grayscale),
             v2.RandomApply([v2.GaussianBlur(kernel, self.blur_sigma)], self.blur),
             v2.RandomSolarize(128, self.solarize),
+            v2.ToDtype(torch.float32, scale=True),
         ])  # fmt: skip
 
 
@@ -77,8 +75,8 @@ class MultiCrop:
     """Large and small crops of each image of a batch, with the grids that say where their cells lie in the image.
 
     The defaults are the thesis's: 2 views of 224 x 224 and 6 of 96 x 96 pixels, which cover 0.08 to 1 of the image's
-    area at 3/4 to 4/3 of its aspect ratio, with random flips, colour jitter, blur, solarisation and grey, normalised
-    with ImageNet's mean and standard deviation. It needs torchvision.
+    area at 3/4 to 4/3 of its aspect ratio, with random flips, colour jitter, blur, solarisation and grey. Values are
+    in [0, 1]: normalise them as your backbone was trained, before or inside it. It needs torchvision.
 
     Call it on the images in the training loop, or let the workers of a data loader do so::
 
@@ -94,9 +92,7 @@ class MultiCrop:
         ratio: Range of a crop's aspect ratio, as a factor on the image's own.
         flip: Probability of a horizontal flip.
         stride: Pixels of a view for each cell of its feature map: 32 gives 7 x 7 and 3 x 3 cells.
-        distortion: How colours are changed; ``None`` leaves them.
-        mean: Mean of each channel, of values in [0, 1], which is subtracted.
-        std: Standard deviation of each channel, by which the difference is divided.
+        distortion: How colours are changed.
 
     Raises:
         ValueError: If a number is out of range, or a size is not a multiple of the stride.
@@ -120,9 +116,7 @@ class MultiCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     stride: int = 32
-    distortion: ColorDistortion | None = field(default_factory=ColorDistortion)
-    mean: tuple[float, ...] = _IMAGENET_MEAN
-    std: tuple[float, ...] = _IMAGENET_STD
+    distortion: ColorDistortion = field(default_factory=ColorDistortion)
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""
@@ -154,7 +148,7 @@ class MultiCrop:
                 ``uint8`` or floating point in [0, 1].
 
         Returns:
-            The views, large ones first, (b, c, s, s) each, float32, and their grids.
+            The views, large ones first, (b, c, s, s) each, float32 in [0, 1], and their grids.
 
         Raises:
             ModuleNotFoundError: If torchvision is not installed.
@@ -172,19 +166,6 @@ class MultiCrop:
         """Return the number of cells along each side of the feature map of a view of this size."""
         return size // self.stride
 
-    def color_transform(self) -> Any:
-        """Return the transform of torchvision v2 from ``uint8`` views to distorted, normalised ``float32`` ones.
-
-        Raises:
-            ModuleNotFoundError: If torchvision is not installed.
-        """
-        v2 = _transforms()
-        return v2.Compose([
-            *([] if self.distortion is None else [self.distortion.build()]),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(self.mean, self.std),
-        ])  # fmt: skip
-
     def _draw(self, image: Any, size: int) -> tuple[Tensor, ViewGrid]:
         v2 = _transforms()
         height, width = v2.functional.get_size(image)
@@ -194,7 +175,7 @@ class MultiCrop:
             v2.ToDtype(torch.uint8, scale=True),
             v2.RandomResizedCrop(size, self.scale, ratio, antialias=True),
             v2.RandomHorizontalFlip(self.flip),
-            self.color_transform(),
+            self.distortion.build(),
             v2.ToPureTensor(),
         ])  # fmt: skip
         view, grid = ViewGrid.from_transform(transform, image, (self.cells(size), self.cells(size)))

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from correspondence_losses.blocks import HeadOutput, MultiLevelDiscriminator, RefineNet
 from correspondence_losses.losses import LSGANLoss, MaskedL2Loss
+from correspondence_losses.reference.models.backbone import Backbone
 
 __all__ = ["LEVELS", "FrameLevelModel"]
 
@@ -23,7 +24,6 @@ class FrameLevelModel(nn.Module):
 
     Args:
         backbone: Returns four feature maps, at 1/4, 1/8, 1/16 and 1/32 of the image.
-        channels: Their channels.
         num_classes: Classes, background included.
         decoder_channels: Width of RefineNet.
         levels: Which of its maps are aligned, of 16, 8 and 4: the map at 1/16 of the image's size, and so on.
@@ -33,8 +33,7 @@ class FrameLevelModel(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
-        channels: Sequence[int],
+        backbone: Backbone,
         *,
         num_classes: int,
         decoder_channels: int,
@@ -44,7 +43,7 @@ class FrameLevelModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.refinenet = RefineNet(channels, num_classes, decoder_channels)
+        self.refinenet = RefineNet(backbone.channels, num_classes, decoder_channels)
         self.levels = tuple(levels)
         self.l2_weight = l2_weight
         self.l2 = MaskedL2Loss()

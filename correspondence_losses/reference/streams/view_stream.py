@@ -60,7 +60,7 @@ class ViewStream(Dataset[ViewSet]):
         self.crops = crops
         self.seed = seed
         self.order = FrameOrder(len(frames), seed, _FRAMES)
-        self.colors = crops.color_transform()
+        self.distortion = crops.distortion.build()
         self.label_transform = None
         if labelled_size is not None:
             self.label_transform = (augmentation or Augmentation()).build(labelled_size)
@@ -91,7 +91,7 @@ class ViewStream(Dataset[ViewSet]):
                 segments.append(labels_at(view.picture.segments, pixels))
                 cell_segments.append(labels_at(view.picture.segments, grid))
         return ViewSet(
-            images=tuple(self.colors(view.crop.cut(view.picture.image, view.size))[None] for view in placed),
+            images=tuple(self.distortion(view.crop.cut(view.picture.image, view.size))[None] for view in placed),
             grids=tuple(grids),
             segments=tuple(segments),
             cell_segments=tuple(cell_segments),
