@@ -127,9 +127,10 @@ def _first_that_works(name: str, works: Callable[[Callable[..., Any]], bool]) ->
 @cache
 def _waits(name: str) -> str:
     def stays_on_device(call: Callable[..., Any]) -> bool:
+        arguments = _arguments(name, "meta")
         try:
             with torch.device("meta") if isinstance(call, Built) else nullcontext(), without_the_host():
-                _forward_and_backward(call, _arguments(name, "meta"))
+                _forward_and_backward(call, arguments)
         except (RuntimeError, NotImplementedError):
             return False
         return True
