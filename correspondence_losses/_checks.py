@@ -1,7 +1,7 @@
 """Argument checks: one line each, and errors that name the argument, what it got and what it wants.
 
-Every check reads shapes, dtypes and devices only, never values, so it costs no synchronisation and traces under
-``torch.compile``. :func:`check_labels` alone looks at values, and only where they lie in host memory.
+The checks read shapes, dtypes and devices, never values, so they cost no synchronisation and trace under
+``torch.compile``. Only :func:`check_labels` looks at values, and only in host memory.
 """
 
 from collections.abc import Sequence
@@ -61,12 +61,32 @@ def check_feature_map(name: str, features: Tensor, channels: int) -> None:
 
 def check_feature_maps(name: str, maps: Sequence[Tensor], channels: Sequence[int]) -> None:
     """Raise unless ``maps`` holds one feature map for each of ``channels``, all of one batch and device."""
+    if not isinstance(maps, Sequence):
+        raise TypeError(f"{name} must be a sequence of feature maps, got {type(maps).__name__}")
     if len(maps) != len(channels):
         raise ValueError(f"{name} must hold {len(channels)} maps, got {len(maps)}")
     for index, (features, width) in enumerate(zip(maps, channels, strict=True)):
         check_feature_map(f"{name}[{index}]", features, width)
         check_shape(f"{name}[{index}]", features, (len(maps[0]), *features.shape[1:]), f"batch of {name}[0]")
         check_same_device(f"{name}[{index}]", features, f"{name}[0]", maps[0])
+
+
+def check_channels(name: str, channels: Sequence[int]) -> None:
+    """Raise unless ``channels`` holds the number of channels of at least one level."""
+    if not isinstance(channels, Sequence):
+        raise TypeError(f"{name} must be a sequence with the channels of each level, got {type(channels).__name__}")
+    if len(channels) == 0:
+        raise ValueError(f"{name} must name at least one level, got none")
+    for index, count in enumerate(channels):
+        check_count(f"{name}[{index}]", count)
+
+
+def check_size(name: str, size: Sequence[int]) -> None:
+    """Raise unless ``size`` holds a height and a width of at least 1."""
+    if len(size) != 2:
+        raise ValueError(f"{name} must be (height, width), got {tuple(size)}")
+    for index, length in enumerate(size):
+        check_count(f"{name}[{index}]", length)
 
 
 def check_segments(name: str, segments: Tensor, features_name: str, features: Tensor) -> None:

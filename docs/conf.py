@@ -31,6 +31,7 @@ exclude_patterns = [
 html_theme = "furo"
 html_title = "correspondence-losses"
 html_static_path = ["static"]
+html_extra_path = ["../llms.txt"]
 html_css_files = ["style.css"]
 
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]

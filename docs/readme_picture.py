@@ -12,9 +12,9 @@ import timm
 import torch
 from PIL import Image
 
-from correspondence_losses import FPNFusionHead, SAMPoolingBlock
+from correspondence_losses import FPNFusionHead, SAMPoolingBlock, paint_masks
 from correspondence_losses.reference.scenes import SceneSettings, generate_scenes
-from correspondence_losses.reference.segments import FelzenszwalbSegmenter, paint_masks
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter
 
 STEPS = (0, 10, 100)
 
@@ -53,7 +53,7 @@ def projections(image: np.ndarray, segments: np.ndarray) -> list[np.ndarray]:
 def main() -> None:
     """Draw the picture."""
     image = rendered_image()
-    segments = paint_masks(FelzenszwalbSegmenter(min_size=150)(image), image.shape[:2])
+    segments = paint_masks(FelzenszwalbSegmenter(min_size=150)(image)).numpy()
     colours = np.random.default_rng(1).uniform(0.15, 0.95, (int(segments.max()) + 1, 3))
     panels = {"image without labels": image, "its segments": colours[segments]}
     panels |= {f"features, step {n}": p for n, p in zip(STEPS, projections(image, segments), strict=True)}

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from correspondence_losses import blocks, losses
 
 # What has parameters, which the call makes where torch.device says.
-MODULES = {name for name in GOOD if hasattr(blocks, name)} | {"LSGANLoss", "MinimaxLoss"}
+MODULES = {name for name in GOOD if hasattr(blocks, name)} | {"LSGANLoss", "MinimaxLoss", "lsgan_loss", "minimax_loss"}
 # What otherwise reads the number of segments off the labels.
 BOUNDED: dict[str, Callable[..., Any]] = {
     "SegmentRegularizationLoss": called(losses.SegmentRegularizationLoss, num_segments=4),

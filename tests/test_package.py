@@ -24,16 +24,16 @@ ROOMS = [
 """The same inside ``reference``, in the order of its own map."""
 
 
-def test_the_import_pulls_in_torch_and_einops_alone() -> None:
-    """In a fresh interpreter: no third-party module besides what torch and einops load themselves, and fast."""
+def test_the_import_pulls_in_torch_alone() -> None:
+    """In a fresh interpreter: no third-party module besides what torch loads itself, and fast."""
     script = """
 import sys, time
-import torch, torch.distributed, einops
+import torch, torch.distributed
 before, start = set(sys.modules), time.perf_counter()
 import correspondence_losses
 print(time.perf_counter() - start)
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(*(loaded - set(sys.stdlib_module_names) - {"correspondence_losses", "torch", "einops"}))
+print(*(loaded - set(sys.stdlib_module_names) - {"correspondence_losses", "torch"}))
 print(*(name for name in sys.modules if name.startswith("correspondence_losses.reference")))
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -80,7 +80,10 @@ def test_public_names_are_documented_with_an_example(package: str) -> None:
     module = getattr(correspondence_losses, package)
     for name in module.__all__:
         thing = getattr(module, name)
+        own_class = inspect.isclass(thing) and thing.__module__.startswith("correspondence_losses")
+        if not (own_class or inspect.isfunction(thing)):
+            continue  # the type of an argument: a string below it documents it, which test_api_pages finds
         documented = inspect.getdoc(thing)
         assert documented, name
-        if not (inspect.isclass(thing) and issubclass(thing, tuple)):
+        if not (own_class and (issubclass(thing, tuple) or getattr(thing, "_is_protocol", False))):
             assert ">>>" in documented, f"{package}.{name} has no example"

@@ -1,22 +1,23 @@
 """Modules to drop into an existing segmentation model."""
 
 from correspondence_losses.blocks.discriminators import FeatureDiscriminator, MultiLevelDiscriminator
-from correspondence_losses.blocks.fpn_fusion_head import FPNFusionHead, FPNFusionOutput
+from correspondence_losses.blocks.fpn_fusion_head import FPNFusionHead
+from correspondence_losses.blocks.head_output import HeadOutput
 from correspondence_losses.blocks.linear_head import LinearHead
-from correspondence_losses.blocks.projectors import GlobalExpander, LocalProjector
-from correspondence_losses.blocks.refinenet import RefineNet, RefineNetOutput
+from correspondence_losses.blocks.projectors import GlobalExpander, LocalProjector, Norm
+from correspondence_losses.blocks.refinenet import RefineNet
 from correspondence_losses.blocks.sam_pooling import SAMPoolingBlock, SAMPoolingOutput
 
 __all__ = [
     "FPNFusionHead",
-    "FPNFusionOutput",
     "FeatureDiscriminator",
     "GlobalExpander",
+    "HeadOutput",
     "LinearHead",
     "LocalProjector",
     "MultiLevelDiscriminator",
+    "Norm",
     "RefineNet",
-    "RefineNetOutput",
     "SAMPoolingBlock",
     "SAMPoolingOutput",
 ]

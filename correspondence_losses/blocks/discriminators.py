@@ -1,10 +1,17 @@
-"""Discriminators that tell from which domain a feature map comes (section 3.2, figure 3.7)."""
+"""Discriminators that classify which domain a feature map comes from (section 3.2, figure 3.7)."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from correspondence_losses._checks import check_count, check_feature_map, check_feature_maps, check_positive
+from correspondence_losses._checks import (
+    check_channels,
+    check_count,
+    check_feature_map,
+    check_feature_maps,
+    check_positive,
+)
+from correspondence_losses._settings import ModuleWithSettings
 
 __all__ = ["FeatureDiscriminator", "MultiLevelDiscriminator"]
 
@@ -12,15 +19,15 @@ _MAX_CHANNELS = 512
 _GROUPS = 32
 
 
-class FeatureDiscriminator(nn.Module):
-    """A patch discriminator on a feature map: one score for each patch, without a sigmoid.
+class FeatureDiscriminator(ModuleWithSettings):
+    """A patch discriminator of a feature map: one score for each patch, without a sigmoid.
 
-    3 x 3 convolutions: ``num_downsamples`` of stride 2, from ``channels`` doubling up to 512, one of stride 1 and one
-    to the scores, with leaky ReLUs (0.2) and, but for the first and the last, group normalisation, which works with a
-    batch of 1. A map of any size has scores: each downsampling halves it, rounded up, so that even a single cell
-    leaves one.
+    Its layers are 3 x 3 convolutions: ``num_downsamples`` of stride 2, whose width doubles from ``channels`` up to 512,
+    one of stride 1, and one to the scores. Leaky ReLUs (0.2) follow all but the last, and group normalisation, which
+    works with a batch of 1, all but the first and the last. Each downsampling halves the map, rounded up, so maps of
+    any size have scores.
 
-    The thesis gives no architecture; this is that of PatchGAN with kernels of 3, which small maps survive.
+    The thesis gives no architecture. This is PatchGAN's with 3 x 3 kernels, which suit small maps.
 
     Args:
         in_channels: Channels of the feature map.
@@ -36,7 +43,7 @@ class FeatureDiscriminator(nn.Module):
         Section 3.2; Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", 2017.
     """
 
-    def __init__(self, in_channels: int, num_downsamples: int = 2, channels: int = 64) -> None:
+    def __init__(self, in_channels: int, *, num_downsamples: int = 2, channels: int = 64) -> None:
         super().__init__()
         check_count("in_channels", in_channels)
         check_positive("num_downsamples", num_downsamples, zero=True)
@@ -44,6 +51,8 @@ class FeatureDiscriminator(nn.Module):
         if channels % _GROUPS:
             raise ValueError(f"channels must be a multiple of {_GROUPS}, got {channels}")
         self.in_channels = in_channels
+        self.num_downsamples = num_downsamples
+        self.channels = channels
         widths = [min(channels * 2**index, max(channels, _MAX_CHANNELS)) for index in range(num_downsamples + 1)]
         layers: list[nn.Module] = []
         previous = in_channels
@@ -74,11 +83,12 @@ class FeatureDiscriminator(nn.Module):
         return scores
 
 
-class MultiLevelDiscriminator(nn.Module):
+class MultiLevelDiscriminator(ModuleWithSettings):
     """One :class:`FeatureDiscriminator` for each level of a network (figure 3.7).
 
-    With the defaults, for RefineNet's maps at 1/16, 1/8 and 1/4 of the image: each finer level is halved once more, so
-    that the patches of all levels are of one size in the image, and so is the number of their scores.
+    The defaults suit RefineNet's maps at 1/4, 1/8 and 1/16 of the image, the first three of its pyramid. Each finer
+    level is halved once more, so the patches of all levels have one size in the image, and all levels have as many
+    scores.
 
     Args:
         in_channels: Channels of each level.
@@ -87,8 +97,8 @@ class MultiLevelDiscriminator(nn.Module):
 
     Example:
         >>> import torch
-        >>> maps = [torch.randn(1, 256, 480 // s, 640 // s) for s in (16, 8, 4)]
-        >>> [tuple(scores.shape) for scores in MultiLevelDiscriminator()(maps)]
+        >>> features = [torch.randn(1, 256, 480 // s, 640 // s) for s in (4, 8, 16)]
+        >>> [tuple(scores.shape) for scores in MultiLevelDiscriminator()(features)]
         [(1, 1, 15, 20), (1, 1, 15, 20), (1, 1, 15, 20)]
 
     Source:
@@ -98,26 +108,30 @@ class MultiLevelDiscriminator(nn.Module):
     def __init__(
         self,
         in_channels: Sequence[int] = (256, 256, 256),
-        num_downsamples: Sequence[int] = (1, 2, 3),
+        *,
+        num_downsamples: Sequence[int] = (3, 2, 1),
         channels: int = 64,
     ) -> None:
         super().__init__()
-        if not in_channels or len(in_channels) != len(num_downsamples):
+        check_channels("in_channels", in_channels)
+        if len(in_channels) != len(num_downsamples):
             raise ValueError(
-                "num_downsamples must have one entry for each of in_channels, at least one, "
+                "num_downsamples must have one entry for each of in_channels, "
                 f"got {len(num_downsamples)} for {len(in_channels)}"
             )
         self.in_channels = tuple(in_channels)
+        self.num_downsamples = tuple(num_downsamples)
+        self.channels = channels
         self.levels = nn.ModuleList(
-            FeatureDiscriminator(width, halvings, channels)
+            FeatureDiscriminator(width, num_downsamples=halvings, channels=channels)
             for width, halvings in zip(in_channels, num_downsamples, strict=True)
         )
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Score each level's map.
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Score the map of each level.
 
         Args:
-            maps: One feature map ``(b, in_channels, h, w)`` for each level.
+            features: One feature map ``(b, in_channels[i], h_i, w_i)`` for each level.
 
         Returns:
             The scores of each level, as :class:`FeatureDiscriminator` gives them.
@@ -127,5 +141,5 @@ class MultiLevelDiscriminator(nn.Module):
             ValueError: If the number of maps is not that of the levels, a map has a wrong shape or is empty, or batch
                 sizes or devices differ.
         """
-        check_feature_maps("maps", maps, self.in_channels)
-        return [level(features) for level, features in zip(self.levels, maps, strict=True)]
+        check_feature_maps("features", features, self.in_channels)
+        return [level(of_level) for level, of_level in zip(self.levels, features, strict=True)]

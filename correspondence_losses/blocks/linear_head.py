@@ -1,50 +1,56 @@
-"""The linear head that judges a backbone's features (section 2.3)."""
+"""The linear head that evaluates a backbone's features (section 2.3)."""
 
-import torch.nn.functional as F
+from collections.abc import Sequence
+
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from correspondence_losses._checks import check_count, check_feature_map
+from correspondence_losses._checks import check_channels, check_count, check_feature_maps, check_size
+from correspondence_losses._settings import ModuleWithSettings
+from correspondence_losses.blocks.head_output import HeadOutput
+
+__all__ = ["LinearHead"]
 
 
-class LinearHead(nn.Module):
-    """A linear classifier on each cell of a feature map, and bilinear upsampling of its logits to the image.
+class LinearHead(ModuleWithSettings):
+    """A linear classifier of each cell of the coarsest map, with its logits upsampled to the image.
+
+    It has the contract of all heads: see :class:`~correspondence_losses.blocks.HeadOutput`. ``features`` is the
+    backbone's coarsest map, and ``pyramid`` its maps as they are.
 
     Args:
-        in_channels: Channels of the feature map.
+        in_channels: Channels of the backbone's maps, finest first; the last is used.
         num_classes: Number of classes.
 
-    Example:
-        >>> import torch
-        >>> LinearHead(64, num_classes=22)(torch.randn(1, 64, 15, 20), size=(480, 640)).shape
-        torch.Size([1, 22, 480, 640])
+    Shape:
+        features: one map (b, in_channels[i], h_i, w_i) for each level, finest first. size: (H, W). Returns
+        :class:`~correspondence_losses.blocks.HeadOutput`.
+
+    Raises:
+        TypeError, ValueError: If the settings, the maps or the size do not fit this.
 
     Source:
         Sections 2.3 and 4.1.
+
+    Example:
+        >>> import torch
+        >>> LinearHead([64], num_classes=22)([torch.randn(1, 64, 15, 20)], size=(480, 640)).logits.shape
+        torch.Size([1, 22, 480, 640])
     """
 
-    def __init__(self, in_channels: int, num_classes: int) -> None:
+    def __init__(self, in_channels: Sequence[int], num_classes: int) -> None:
         super().__init__()
-        check_count("in_channels", in_channels)
+        check_channels("in_channels", in_channels)
         check_count("num_classes", num_classes)
-        self.in_channels = in_channels
-        self.classifier = nn.Conv2d(in_channels, num_classes, kernel_size=1)
+        self.in_channels = tuple(in_channels)
+        self.num_classes = num_classes
+        self.out_channels = self.in_channels[-1]
+        self.pyramid_channels = self.in_channels
+        self.classifier = nn.Conv2d(self.out_channels, num_classes, kernel_size=1)
 
-    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """Classify each pixel.
-
-        Args:
-            features: Feature map, ``(b, in_channels, h, w)``.
-            size: Height and width ``(H, W)`` of the logits.
-
-        Returns:
-            Logits, ``(b, num_classes, H, W)``.
-
-        Raises:
-            TypeError: If the features are not floating-point, or a size is not an integer.
-            ValueError: If the features are not ``(b, in_channels, h, w)`` or empty, or a size is below 1.
-        """
-        check_feature_map("features", features, self.in_channels)
-        for index, length in enumerate(size):
-            check_count(f"size[{index}]", length)
-        logits: Tensor = self.classifier(features)
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> HeadOutput:
+        """Return the logits at ``size``, the coarsest map and all maps."""
+        check_feature_maps("features", features, self.in_channels)
+        check_size("size", size)
+        logits = F.interpolate(self.classifier(features[-1]), size=size, mode="bilinear", align_corners=False)
+        return HeadOutput(logits, features[-1], tuple(features))

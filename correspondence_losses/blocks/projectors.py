@@ -13,22 +13,27 @@ from correspondence_losses._checks import (
     check_rank,
     check_shape,
 )
+from correspondence_losses._settings import ModuleWithSettings
+
+__all__ = ["GlobalExpander", "LocalProjector", "Norm"]
 
 Norm = Literal["layer", "batch", "none"]
+"""The normalisation after each hidden layer."""
 
 
-class LocalProjector(nn.Module):
-    """A multilayer perceptron on each cell of a feature map: h_ϕ^l, from (C, H, W) to (D, H, W) (section 2.3).
+class LocalProjector(ModuleWithSettings):
+    """A multilayer perceptron applied to each cell of a feature map: h_ϕ^l, from (C, H, W) to (D, H, W) (section 2.3).
 
-    Hidden layers are a linear map of each cell (a 1 x 1 convolution), a norm and a ReLU; the last has no bias, which
-    neither VICReg nor the segment criteria could see. With the defaults, the [2048, 512, 512] of the thesis.
+    A hidden layer is a linear map of each cell (a 1 x 1 convolution), a norm and a ReLU. The last layer is linear and
+    has no bias: a constant shift changes neither VICReg nor the segment losses. The defaults are the [2048, 512, 512]
+    of the thesis.
 
     Args:
         in_channels: Channels of the feature map, C.
         hidden_channels: Channels of the hidden layers.
         out_channels: Channels of the embedding, D.
-        norm: "layer" normalises the channels of each cell by themselves, and so works with a batch of any size;
-            "batch" is batch normalisation, over all cells of the batch; "none".
+        norm: "layer" normalises the channels of each cell separately and works with any batch size; "batch" is batch
+            normalisation over all cells of the batch; "none".
 
     Example:
         >>> import torch
@@ -49,7 +54,9 @@ class LocalProjector(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
+        self.hidden_channels = tuple(hidden_channels)
         self.out_channels = out_channels
+        self.norm = norm
         self.layers = _perceptron(in_channels, hidden_channels, out_channels, norm)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -71,10 +78,10 @@ class LocalProjector(nn.Module):
         return cells.view(*cells.shape[:2], *features.shape[2:])
 
 
-class GlobalExpander(nn.Module):
-    """A multilayer perceptron on pooled vectors: h_ψ^g, from C to D (section 2.3).
+class GlobalExpander(ModuleWithSettings):
+    """A multilayer perceptron applied to pooled vectors: h_ψ^g, from C to D (section 2.3).
 
-    The layers are those of :class:`LocalProjector`. With the defaults, the [2048, 8192, 8192] of the thesis.
+    The layers are those of :class:`LocalProjector`. The defaults are the [2048, 8192, 8192] of the thesis.
 
     Args:
         in_channels: Channels of the pooled features, C.
@@ -101,7 +108,9 @@ class GlobalExpander(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
+        self.hidden_channels = tuple(hidden_channels)
         self.out_channels = out_channels
+        self.norm = norm
         self.layers = _perceptron(in_channels, hidden_channels, out_channels, norm)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,33 +1,27 @@
 """RefineNet: a backbone's maps refined from coarse to fine (figure 3.2)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from correspondence_losses._checks import check_count, check_feature_maps
+from correspondence_losses._checks import check_channels, check_count, check_feature_maps, check_size
+from correspondence_losses._settings import ModuleWithSettings
+from correspondence_losses.blocks.head_output import HeadOutput
 
-__all__ = ["RefineNet", "RefineNetOutput"]
-
-
-class RefineNetOutput(NamedTuple):
-    """What :class:`RefineNet` returns."""
-
-    logits: Tensor
-    """Class scores at the size that was asked for, ``(b, num_classes, H, W)``."""
-
-    maps: tuple[Tensor, ...]
-    """The refined maps, coarsest first, at 1/32 with twice the channels, then at 1/16, 1/8 and 1/4 of the image."""
+__all__ = ["RefineNet"]
 
 
-class RefineNet(nn.Module):
+class RefineNet(ModuleWithSettings):
     """The decoder of RefineNet over the maps of any backbone.
 
     At each level, from the coarsest: a 3 x 3 convolution of the backbone's map to the decoder's width, two residual
     convolution units for each input, fusion with the refined coarser map, chained residual pooling, and an output
-    unit; then two more units and the classifier. The coarsest level has twice the width of the others. Maps are
-    upsampled to the size of the map that they are fused with, so that images of any size serve.
+    unit. Two more units and the classifier follow. The coarsest level has twice the width of the others. Maps are
+    upsampled to the size of the map that they are fused with, so images may have any size.
+
+    It has the contract of all heads: see :class:`~correspondence_losses.blocks.HeadOutput`. ``pyramid`` are the refined
+    maps, finest first, and ``features`` is the finest of them.
 
     Over a backbone of timm: ``timm.create_model(name, features_only=True, out_indices=(...))``, with
     ``in_channels=backbone.feature_info.channels()``.
@@ -38,29 +32,37 @@ class RefineNet(nn.Module):
         num_classes: Number of classes.
         channels: Width of the decoder.
 
-    Example:
-        >>> import torch
-        >>> maps = [torch.randn(1, c, 96 // s, 128 // s) for c, s in ((8, 4), (16, 8), (32, 16), (64, 32))]
-        >>> logits, refined = RefineNet([8, 16, 32, 64], num_classes=22, channels=16)(maps, size=(96, 128))
-        >>> logits.shape, [tuple(level.shape[1:]) for level in refined]
-        (torch.Size([1, 22, 96, 128]), [(32, 3, 4), (16, 6, 8), (16, 12, 16), (16, 24, 32)])
+    Shape:
+        features: one map (b, in_channels[i], h_i, w_i) for each level, finest first, of any sizes. size: (H, W).
+        Returns :class:`~correspondence_losses.blocks.HeadOutput`.
+
+    Raises:
+        TypeError, ValueError: If the settings, the maps or the size do not fit this.
 
     Source:
         Figure 3.2; Lin et al., "RefineNet: Multi-Path Refinement Networks for High-Resolution Semantic Segmentation",
         2017.
+
+    Example:
+        >>> import torch
+        >>> features = [torch.randn(1, c, 96 // s, 128 // s) for c, s in ((8, 4), (16, 8), (32, 16), (64, 32))]
+        >>> output = RefineNet([8, 16, 32, 64], num_classes=22, channels=16)(features, size=(96, 128))
+        >>> output.logits.shape, [tuple(level.shape[1:]) for level in output.pyramid]
+        (torch.Size([1, 22, 96, 128]), [(16, 24, 32), (16, 12, 16), (16, 6, 8), (32, 3, 4)])
     """
 
     def __init__(self, in_channels: Sequence[int], num_classes: int, channels: int = 256) -> None:
         super().__init__()
-        if not in_channels:
-            raise ValueError("in_channels must name at least one level, got none")
-        for index, width in enumerate(in_channels):
-            check_count(f"in_channels[{index}]", width)
+        check_channels("in_channels", in_channels)
         check_count("num_classes", num_classes)
         check_count("channels", channels)
         self.in_channels = tuple(in_channels)
+        self.num_classes = num_classes
+        self.channels = channels
         coarse_first = list(reversed(self.in_channels))
         widths = [2 * channels] + [channels] * (len(coarse_first) - 1)
+        self.pyramid_channels = tuple(reversed(widths))
+        self.out_channels = self.pyramid_channels[0]
         self.laterals = nn.ModuleList(_conv(inputs, width) for inputs, width in zip(coarse_first, widths, strict=True))
         self.refinements = nn.ModuleList(
             _Refinement(width, coarser) for width, coarser in zip(widths, [None, *widths], strict=False)
@@ -69,31 +71,17 @@ class RefineNet(nn.Module):
             _ResidualConvUnit(widths[-1]), _ResidualConvUnit(widths[-1]), _conv(widths[-1], num_classes)
         )
 
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> RefineNetOutput:
-        """Refine the maps and classify each pixel.
-
-        Args:
-            maps: The backbone's maps, finest first, ``(b, in_channels[i], h_i, w_i)``.
-            size: Height and width ``(H, W)`` of the logits.
-
-        Returns:
-            The logits, upsampled bilinearly to ``size``, and the refined maps, coarsest first.
-
-        Raises:
-            TypeError: If a map is not floating-point, or a size is not an integer.
-            ValueError: If the number of maps or their channels are not those of ``in_channels``, a map is empty, batch
-                sizes or devices differ, or a size is below 1.
-        """
-        check_feature_maps("maps", maps, self.in_channels)
-        for index, length in enumerate(size):
-            check_count(f"size[{index}]", length)
+    def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> HeadOutput:
+        """Return the logits, upsampled bilinearly to ``size``, the finest refined map, and all of them."""
+        check_feature_maps("features", features, self.in_channels)
+        check_size("size", size)
         refined: list[Tensor] = []
         coarser = None
-        for lateral, refinement, features in zip(self.laterals, self.refinements, reversed(maps), strict=True):
-            coarser = refinement(lateral(features), coarser)
+        for lateral, refinement, level in zip(self.laterals, self.refinements, reversed(features), strict=True):
+            coarser = refinement(lateral(level), coarser)
             refined.append(coarser)
         logits = F.interpolate(self.classifier(refined[-1]), size=size, mode="bilinear", align_corners=False)
-        return RefineNetOutput(logits, tuple(refined))
+        return HeadOutput(logits, refined[-1], tuple(reversed(refined)))
 
 
 class _ResidualConvUnit(nn.Module):

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from correspondence_losses._checks import check_tensor
+from correspondence_losses._settings import ModuleWithSettings
 from correspondence_losses.blocks.projectors import LocalProjector
 from correspondence_losses.losses.segments import SegmentRegularizationLoss
 
@@ -18,18 +19,19 @@ class SAMPoolingOutput(NamedTuple):
     """What :class:`SAMPoolingBlock` returns."""
 
     loss: Tensor
-    """A scalar, to be weighted and added to the task's loss."""
+    """A scalar, to be weighted and added to the loss of the task."""
     projection: Tensor
-    """(b, proj_channels, H, W) at the segments' size; with 3 channels, an image that a person can look at."""
+    """(b, proj_channels, H, W), at the size of the segments; with 3 channels, an image to look at."""
 
 
-class SAMPoolingBlock(nn.Module):
-    r"""Pools dense features over the segments of an unlabelled image.
+class SAMPoolingBlock(ModuleWithSettings):
+    r"""Regularises dense features by the segments of an unlabelled image.
 
-    A local projector maps the features to few channels, and
-    :class:`~correspondence_losses.losses.SegmentRegularizationLoss` makes the projection alike inside each segment
-    and different between segments. Segments are any pseudo labels of the image: those of Segment Anything painted
-    into one label map, a superpixel method's, or a stack of binary masks. The block is needed in training alone.
+    A local projector maps the features to few channels.
+    :class:`~correspondence_losses.losses.SegmentRegularizationLoss` then makes the projection equal inside each
+    segment and different between segments. Segments are any pseudo labels of the image: masks of Segment Anything
+    (see :func:`~correspondence_losses.functional.paint_masks`), superpixels, or a stack of binary masks. The block is
+    used in training only.
 
     Args:
         in_channels: Channels of the features.
@@ -37,12 +39,12 @@ class SAMPoolingBlock(nn.Module):
         beta: The distance that the means of two segments should keep, in each channel of the projection.
         hidden_channels: Widths of the projector's hidden layers. Default: none, a single 1 x 1 convolution.
         ignore_index: The label that means "no segment", or ``None``.
-        num_segments: A bound on the labels, which lie in [0, num_segments). Default: the largest label of each call
-            plus one, which waits for the device; give it to avoid that, or under ``torch.compile``.
+        num_segments: A bound on the labels, which lie in [0, num_segments). By default it is the largest label of each
+            call plus one, which synchronises with the device; ``torch.compile`` needs the bound.
 
     Shape:
         features (b, in_channels, h, w), floating point; segments (b, H, W) integers, or (b, s, H, W) bool. Where the
-        sizes differ, the projection is upsampled to the segments' (bilinear), so that thin segments keep their
+        sizes differ, the projection is upsampled bilinearly to that of the segments, so thin segments keep their
         pixels. Returns a scalar loss and the projection (b, proj_channels, H, W).
 
     Raises:
@@ -73,6 +75,12 @@ class SAMPoolingBlock(nn.Module):
         num_segments: int | None = None,
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
+        self.proj_channels = proj_channels
+        self.beta = beta
+        self.hidden_channels = tuple(hidden_channels)
+        self.ignore_index = ignore_index
+        self.num_segments = num_segments
         self.projector = LocalProjector(in_channels, hidden_channels, proj_channels)
         self.criterion = SegmentRegularizationLoss(beta, ignore_index=ignore_index, num_segments=num_segments)
 

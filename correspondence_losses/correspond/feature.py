@@ -12,26 +12,25 @@ _RUN = 32
 
 
 @torch.no_grad()
-def feature_matches(map_a: Tensor, map_b: Tensor, num_matches: int) -> Matches:
-    """The feature vector of ``map_b`` nearest to each of ``map_a``, and the closest of these pairs (equation 2.9).
+def feature_matches(features_a: Tensor, features_b: Tensor, num_matches: int) -> Matches:
+    """Match by feature distance: the nearest neighbour of each vector of ``features_a`` in ``features_b`` (eq. 2.9).
 
-    NN'(z_p) is the vector of z' with the smallest l² distance to z_p. Of the pairs (z_p, NN'(z_p)) the
-    ``num_matches`` closest of each sample are kept.
+    NN'(z_p) is the vector of z' with the smallest Euclidean distance to z_p. The ``num_matches`` closest of the pairs
+    (z_p, NN'(z_p)) of each image are kept.
 
-    The search takes one matrix product, ``argmax_q ⟨z_p, z'_q⟩ - ‖z'_q‖² / 2`` over centred vectors, in blocks whose
-    memory is bounded whatever the size of the maps; the distances that choose among the pairs and that are returned
-    are computed by subtraction. All of it is done in float32 or better and without gradient. Candidates whose
-    distances agree to the rounding of that product are equally near; of exactly equal values the lowest index is
-    taken.
+    The search is a matrix product, ``argmax_q ⟨z_p, z'_q⟩ - ‖z'_q‖² / 2`` over centred vectors, in blocks of bounded
+    memory. The distances that rank the pairs, and that are returned, are computed by subtraction. Everything is in
+    float32 or better and without gradient. Candidates whose distances agree to the rounding of the product count as
+    equally near; of equal values the lowest index wins.
 
     Args:
-        map_a: Feature map, ``(b, d, h, w)``.
-        map_b: Feature map, ``(b, d, h', w')``.
-        num_matches: Number of match slots ``k``. Where ``map_a`` has fewer cells, the remaining slots are not valid.
+        features_a: Feature map, ``(b, d, h, w)``.
+        features_b: Feature map, ``(b, d, h', w')``.
+        num_matches: Number of match slots ``k``. If ``features_a`` has fewer cells, the remaining slots are invalid.
 
     Returns:
-        ``k`` matches a sample in row-major order of the cell in ``map_a``; ``distance`` is the l² distance of the
-        two vectors.
+        ``k`` matches for each image, in row-major order of the cell in ``features_a``. ``distance`` is the Euclidean
+        distance of the two vectors.
 
     Raises:
         TypeError: If a map is not a floating-point tensor, or ``num_matches`` not an integer.
@@ -49,13 +48,13 @@ def feature_matches(map_a: Tensor, map_b: Tensor, num_matches: int) -> Matches:
     Source:
         Equation 2.9; Bardes et al., "VICRegL: Self-Supervised Learning of Local Visual Features", 2022.
     """
-    check_map_pair(map_a, map_b)
-    check_not_empty("map_a", map_a)
-    check_not_empty("map_b", map_b)
+    check_map_pair(features_a, features_b)
+    check_not_empty("features_a", features_a)
+    check_not_empty("features_b", features_b)
     check_count("num_matches", num_matches)
-    dtype = torch.promote_types(torch.promote_types(map_a.dtype, map_b.dtype), torch.float32)
-    a = map_a.flatten(2).to(dtype)
-    b = map_b.flatten(2).to(dtype)
+    dtype = torch.promote_types(torch.promote_types(features_a.dtype, features_b.dtype), torch.float32)
+    a = features_a.flatten(2).to(dtype)
+    b = features_b.flatten(2).to(dtype)
     index_b = _nearest(a, b)
     differences = _take(b, index_b).sub_(a)
     return keep_closest(index_b, differences.square_().sum(dim=1), num_matches)
@@ -71,7 +70,7 @@ def _take(vectors: Tensor, index: Tensor) -> Tensor:
 
 
 def _nearest(a: Tensor, b: Tensor) -> Tensor:
-    # ‖a - b‖² loses its digits in a matrix product where the vectors share a large mean: centring takes it away.
+    # Vectors with a large common mean make ‖a - b‖² cancel in a matrix product: centring avoids it.
     centre = b.mean(dim=2, keepdim=True)
     a = a - centre
     b = b - centre

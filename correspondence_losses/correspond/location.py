@@ -11,23 +11,23 @@ from correspondence_losses.correspond.view_grid import ViewGrid, check_grid
 
 @torch.no_grad()
 def location_matches(grid_a: ViewGrid, grid_b: ViewGrid, num_matches: int) -> Matches:
-    """The cell of view ``b`` nearest to each cell of view ``a`` in the seed image, and the closest of these pairs.
+    """Match by location: the cell of view ``b`` nearest to each cell of view ``a`` in the seed image (eq. 2.8).
 
-    NN(p) of equation 2.8 is the cell of the other view whose centre has the smallest l² distance to that of p. Of the
-    pairs (p, NN(p)) the ``num_matches`` closest of each sample are kept. Distances are exact differences of the
-    centres, in the grids' dtype; of equally near cells the one with the lowest index is taken, and of equally distant
-    pairs the first in row-major order. Cells that are not valid match nothing.
+    NN(p) is the cell of the other view whose centre has the smallest Euclidean distance to that of p. The
+    ``num_matches`` closest of the pairs (p, NN(p)) of each image are kept. Of equally near cells the lowest index
+    wins, and of equally distant pairs the first in row-major order. Invalid cells match nothing.
 
-    Where view ``b`` is a crop, the nearest cell is found for each axis by itself, in O(hw) time and memory; otherwise
-    all pairs are compared, in blocks of bounded memory.
+    If view ``b`` is a crop, rows and columns are searched separately, in O(hw) time and memory. Otherwise all pairs
+    are compared, in blocks of bounded memory.
 
     Args:
         grid_a: Cell centres of the source views.
         grid_b: Cell centres of the views to search, of the same batch.
-        num_matches: Number of match slots ``k``. Where fewer cells match, the remaining slots are not valid.
+        num_matches: Number of match slots ``k``. If fewer cells match, the remaining slots are invalid.
 
     Returns:
-        ``k`` matches a sample in row-major order of the cell in ``a``; ``distance`` is in seed-image pixels.
+        ``k`` matches for each image, in row-major order of the cell in ``a``. ``distance`` is in pixels of the seed
+        image.
 
     Raises:
         TypeError: If a grid is not a ViewGrid, or ``num_matches`` not an integer.

@@ -20,15 +20,15 @@ _SORTED_CELLS = 4096
 
 
 class Matches(NamedTuple):
-    """Pairs of corresponding cells of two feature maps, as many slots for each sample.
+    """Pairs of corresponding cells of two feature maps ``a`` and ``b``: ``k`` slots for each image of the batch.
 
-    A cell is named by its flat row-major index, ``row * width + column``. The number of slots is fixed, so that
-    matches can be batched and compiled; ``valid`` says which slots hold a match. The others are padding: index 0
+    A cell is given by its flat row-major index, ``row * width + column``. The number of slots is fixed, so that
+    matches can be batched and compiled. ``valid`` says which slots hold a match. The others are padding, with index 0
     and an infinite distance.
 
     :func:`location_matches`, :func:`feature_matches` and :func:`pose_matches` list their matches first, in row-major
-    order of the cell in ``a``, and the padding after them; a cell of ``b`` may be matched more than once. The slots
-    of :func:`segment_matches` are independent draws.
+    order of the cell in ``a``, then the padding. A cell of ``b`` may occur in several matches. The slots of
+    :func:`segment_matches` are independent draws. Filters leave the remaining matches in their slots.
 
     Attributes:
         index_a: Cells of map ``a``, int64, shape ``(b, k)``.
@@ -43,23 +43,23 @@ class Matches(NamedTuple):
     distance: Tensor
 
 
-def gather_matches(map_a: Tensor, map_b: Tensor, matches: Matches) -> tuple[Tensor, Tensor]:
-    """The feature vectors of both cells of each match: z_p and z'_NN(p) of equations 2.8, 2.9 and 4.1.
+def gather_matches(features_a: Tensor, features_b: Tensor, matches: Matches) -> tuple[Tensor, Tensor]:
+    """Read the feature vectors of both cells of each match: z_p and z'_NN(p) of equations 2.8, 2.9 and 4.1.
 
-    Slots that hold no match read cell 0: leave them out by ``matches.valid``.
+    Invalid slots read cell 0: mask them with ``matches.valid``.
 
     Args:
-        map_a: Feature map that ``matches.index_a`` refers to, ``(b, d, h, w)``.
-        map_b: Feature map that ``matches.index_b`` refers to, ``(b, d, h', w')``.
+        features_a: Feature map that ``matches.index_a`` refers to, ``(b, d, h, w)``.
+        features_b: Feature map that ``matches.index_b`` refers to, ``(b, d, h', w')``.
         matches: ``k`` matches of each of the ``b`` samples.
 
     Returns:
-        The vectors of ``map_a`` and those of ``map_b``, each ``(b, k, d)``.
+        The vectors of ``features_a`` and those of ``features_b``, each ``(b, k, d)``.
 
     Raises:
         TypeError: If a map is not a floating-point tensor, or an index not an integer tensor.
-        ValueError: If the maps differ in batch size, channels or device, or the matches are not of their batch, or (in
-            host memory) name a cell outside its map.
+        ValueError: If the maps differ in batch size, channels or device, the matches are not of their batch, or, in
+            host memory, an index lies outside its map.
 
     Example:
         >>> import torch
@@ -69,26 +69,30 @@ def gather_matches(map_a: Tensor, map_b: Tensor, matches: Matches) -> tuple[Tens
         >>> a.shape, torch.equal(a, b)
         (torch.Size([2, 4, 8]), True)
     """
-    check_map_pair(map_a, map_b)
+    check_map_pair(features_a, features_b)
     for name, index, feature_map in (
-        ("matches.index_a", matches.index_a, map_a),
-        ("matches.index_b", matches.index_b, map_b),
+        ("matches.index_a", matches.index_a, features_a),
+        ("matches.index_b", matches.index_b, features_b),
     ):
         check_integer(name, index)
         check_rank(name, index, 2, "(b, k)")
-        check_shape(name, index, (len(map_a), matches.index_a.shape[1]), "batch of map_a, slots of matches.index_a")
-        check_same_device(name, index, "map_a", map_a)
+        check_shape(
+            name, index, (len(features_a), matches.index_a.shape[1]), "batch of features_a, slots of matches.index_a"
+        )
+        check_same_device(name, index, "features_a", features_a)
         check_labels(name, index, feature_map.shape[2] * feature_map.shape[3])
-    return _gather(map_a, matches.index_a), _gather(map_b, matches.index_b)
+    return _gather(features_a, matches.index_a), _gather(features_b, matches.index_b)
 
 
-def check_map_pair(map_a: Tensor, map_b: Tensor) -> None:
+def check_map_pair(features_a: Tensor, features_b: Tensor) -> None:
     """Raise unless both are feature maps ``(b, d, h, w)`` of one batch size, number of channels and device."""
-    for name, feature_map in (("map_a", map_a), ("map_b", map_b)):
+    for name, feature_map in (("features_a", features_a), ("features_b", features_b)):
         check_floating(name, feature_map)
         check_rank(name, feature_map, 4, "(b, d, h, w)")
-    check_shape("map_b", map_b, (*map_a.shape[:2], *map_b.shape[2:]), "batch and channels of map_a")
-    check_same_device("map_b", map_b, "map_a", map_a)
+    check_shape(
+        "features_b", features_b, (*features_a.shape[:2], *features_b.shape[2:]), "batch and channels of features_a"
+    )
+    check_same_device("features_b", features_b, "features_a", features_a)
 
 
 def keep_closest(index_b: Tensor, squared_distance: Tensor, num_matches: int) -> Matches:

@@ -48,9 +48,9 @@ class PosedFrames(NamedTuple):
 
 @torch.no_grad()
 def pose_grid(grid: ViewGrid, frames: PosedFrames, seed_frames: PosedFrames, *, tolerance: float = 0.01) -> ViewGrid:
-    """Where the objects that a view shows lie in another frame, the seed, in which they have other poses.
+    """Carry the cells of a view into another frame of the same objects, the seed frame, through the objects' poses.
 
-    A cell centre p of the view, on the object o at depth z, is the object point X, which the seed frame shows at q:
+    A cell centre p of the view, on the object o at depth z, shows the object point X. The seed frame shows X at q:
 
         X = R_oᵀ (z K⁻¹ [p, 1] - t_o),    Y = R'_o X + t'_o,    q = π(K' Y)
 
@@ -59,20 +59,20 @@ def pose_grid(grid: ViewGrid, frames: PosedFrames, seed_frames: PosedFrames, *, 
 
     - p lies in the frame, on an object whose pose both frames know, at a known depth,
     - q lies in the seed frame, in front of the camera,
-    - the seed frame shows the same object at q, and there each of its depth map and its object coordinates has a
-      depth within ``tolerance`` of that of Y: otherwise the point is hidden, or not known to be seen.
+    - the seed frame shows the same object at q, and its depth map and object coordinates (those it has) agree with the
+      depth of Y within ``tolerance``: otherwise the point is occluded, or not known to be visible.
 
-    An object that looks the same in several poses has matches as ambiguous as its pose.
+    The matches of a symmetric object are as ambiguous as its pose.
 
     Args:
         grid: Cell centres of the views, in pixels of ``frames``.
         frames: The frames that the views were cropped from.
         seed_frames: The frames to carry them to, with the same object ids.
-        tolerance: Largest difference of depth between a point carried over and what is seen there, in the unit of the
-            poses. The default, 1 cm in metres, lies above the residuals of YCB-Video's depth.
+        tolerance: Largest difference between the depth of a carried point and the depth seen there, in the unit of
+            the poses. The default, 1 cm in metres, lies above the residuals of YCB-Video's depth.
 
     Returns:
-        Free points in pixels of ``seed_frames``, of the shape of ``grid``; (0, 0) where not valid.
+        Free points in pixels of ``seed_frames``, of the shape of ``grid``; (0, 0) where invalid.
 
     Raises:
         TypeError: If an argument is of the wrong kind, or a tensor of the wrong dtype.
@@ -112,21 +112,22 @@ def pose_matches(
     *,
     tolerance: float = 0.01,
 ) -> Matches:
-    """The cell of view ``b`` nearest to where each cell of view ``a`` lies by its object's pose (section 4.4).
+    """Match by 6D pose: carry the cells of view ``a`` into the frame of view ``b`` and match by location (sec. 4.4).
 
-    The cells of ``a`` are carried into the frames of ``b`` by :func:`pose_grid` and matched there by
-    :func:`location_matches`; a cell that has no place there matches nothing.
+    :func:`pose_grid` carries the cells, :func:`location_matches` matches them. A cell that is not visible in the other
+    frame matches nothing.
 
     Args:
         grid_a: Cell centres of the source views, in pixels of ``frames_a``.
         frames_a: The frames that those views were cropped from.
         grid_b: Cell centres of the views to search, in pixels of ``frames_b``.
         frames_b: The frames that those were cropped from.
-        num_matches: Number of match slots ``k``. Where fewer cells match, the remaining slots are not valid.
+        num_matches: Number of match slots ``k``. If fewer cells match, the remaining slots are invalid.
         tolerance: As in :func:`pose_grid`.
 
     Returns:
-        ``k`` matches a sample in row-major order of the cell in ``a``; ``distance`` is in pixels of ``frames_b``.
+        ``k`` matches for each image, in row-major order of the cell in ``a``. ``distance`` is in pixels of
+        ``frames_b``.
 
     Raises:
         TypeError: As :func:`pose_grid` and :func:`location_matches` do.

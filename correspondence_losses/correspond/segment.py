@@ -9,31 +9,30 @@ from correspondence_losses.correspond.matches import Matches
 
 @torch.no_grad()
 def segment_matches(
-    labels_a: Tensor,
-    labels_b: Tensor,
+    segments_a: Tensor,
+    segments_b: Tensor,
     num_matches: int,
     generator: torch.Generator | None = None,
     *,
     ignore_index: int | None = 0,
 ) -> Matches:
-    """Pairs of cells with the same pseudo label, drawn uniformly at random (equation 4.1).
+    """Match by segment: pairs of cells with the same label, drawn uniformly at random (equation 4.1).
 
-    The pairs (p, p') of equation 4.1 are all those with label(p) = label(p'). Each slot is an independent uniform draw
-    of one of them, with replacement: a pair of large segments is not more likely than one of small segments, but
-    large segments have more pairs. The number of pairs may be the product of both maps' sizes; they are never listed,
-    and time and memory are those of sorting one map.
+    The pairs (p, p') of equation 4.1 are all those with label(p) = label(p'). Each slot is an independent, uniform
+    draw from these pairs, with replacement. All pairs are equally likely, and large segments have more of them. The
+    pairs are never listed: time and memory are those of sorting one map.
 
     Args:
-        labels_a: Segment label of each cell, integer, ``(b, h, w)``.
-        labels_b: The same of the other view, ``(b, h', w')``. Labels mean the same segments in both.
+        segments_a: Segment label of each cell, integer, ``(b, h, w)``.
+        segments_b: The same of the other view, ``(b, h', w')``. A label means the same segment in both.
         num_matches: Number of match slots ``k``.
-        generator: Source of the draws, on the labels' device; the global one by default. ``torch.compile`` takes the
-            global one only.
-        ignore_index: The label of cells that are under no segment, which never match. None: every label is a segment.
+        generator: Random generator on the labels' device; the global one by default. ``torch.compile`` supports only
+            the global one.
+        ignore_index: The label of cells under no segment, which never match, or ``None`` if every label is a segment.
 
     Returns:
-        ``k`` matches a sample in the order in which they are drawn. A sample without any pair of equal labels has no
-        valid match. ``distance`` is 0, as the labels of a match are equal.
+        ``k`` matches for each image, in the order of the draws. An image without a pair of equal labels has no valid
+        match. ``distance`` is 0.
 
     Raises:
         TypeError: If labels are not integers, or ``num_matches`` is not.
@@ -42,27 +41,27 @@ def segment_matches(
 
     Example:
         >>> import torch
-        >>> labels = torch.tensor([[[0, 0, 7], [0, 5, 5]]])
-        >>> matches = segment_matches(labels, labels, 100, torch.Generator().manual_seed(0))
+        >>> segments = torch.tensor([[[0, 0, 7], [0, 5, 5]]])
+        >>> matches = segment_matches(segments, segments, 100, torch.Generator().manual_seed(0))
         >>> sorted(set(zip(matches.index_a[0].tolist(), matches.index_b[0].tolist())))
         [(2, 2), (4, 4), (4, 5), (5, 4), (5, 5)]
 
     Source:
         Equation 4.1, section 4.5.1.
     """
-    for name, labels in (("labels_a", labels_a), ("labels_b", labels_b)):
+    for name, labels in (("segments_a", segments_a), ("segments_b", segments_b)):
         check_integer(name, labels)
         check_rank(name, labels, 3, "(b, h, w)")
         check_not_empty(name, labels)
-    if len(labels_a) != len(labels_b):
-        raise ValueError(f"labels_b must have the batch size of labels_a, {len(labels_a)}, got {len(labels_b)}")
-    check_same_device("labels_b", labels_b, "labels_a", labels_a)
-    if generator is not None and generator.device != labels_a.device:
-        raise ValueError(f"generator must be on the device of the labels, {labels_a.device}, got {generator.device}")
+    if len(segments_a) != len(segments_b):
+        raise ValueError(f"segments_b must have the batch size of segments_a, {len(segments_a)}, got {len(segments_b)}")
+    check_same_device("segments_b", segments_b, "segments_a", segments_a)
+    if generator is not None and generator.device != segments_a.device:
+        raise ValueError(f"generator must be on the device of the labels, {segments_a.device}, got {generator.device}")
     check_count("num_matches", num_matches)
 
-    a = labels_a.flatten(1).long().contiguous()
-    ordered_b, order_b = labels_b.flatten(1).long().sort(dim=1, stable=True)
+    a = segments_a.flatten(1).long().contiguous()
+    ordered_b, order_b = segments_b.flatten(1).long().sort(dim=1, stable=True)
     first = torch.searchsorted(ordered_b, a)
     partners = torch.searchsorted(ordered_b, a, right=True) - first
     if ignore_index is not None:

@@ -1,36 +1,37 @@
 """Where the cells of a view's feature map lie in its seed image."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from correspondence_losses._checks import (
     check_bool,
-    check_count,
     check_floating,
     check_not_empty,
     check_rank,
     check_same_device,
     check_shape,
+    check_size,
 )
 
 
 class ViewGrid(NamedTuple):
-    """The centres of the cells of a batch of views, in pixels of the seed image (figure 4.3).
+    """Where the cells of a view's feature map lie in the seed image, for a batch of views (figure 4.3).
 
-    Positions are (x, y) with the origin at the outer corner of the first pixel: pixel ``i`` reaches from ``i`` to
-    ``i + 1`` and its centre is ``i + 0.5``, so that an image of width ``W`` reaches from 0 to ``W``, and a crop
-    that starts at pixel ``l`` has its left side at ``l``.
+    Positions (x, y) are in pixels, with the origin at the outer corner of the first pixel. Pixel ``i`` covers ``i`` to
+    ``i + 1`` and its centre is ``i + 0.5``. An image of width ``W`` covers 0 to ``W``, and the left side of a crop that
+    starts at pixel ``l`` is ``l``.
 
-    Made by :meth:`from_boxes`, for crops, or :meth:`from_points`, for cells that lie anywhere.
+    Make one with :meth:`from_transform`, for any transform of torchvision; with :meth:`from_boxes`, for crops; or with
+    :meth:`from_points`, for cells that lie anywhere.
 
     Attributes:
         points: Cell centres (x, y), ``(b, h, w, 2)``.
         valid: Which cells have a position in the seed image, bool, ``(b, h, w)``.
-        axis_aligned: Whether all cells are valid and lie in evenly spaced rows and columns, as those of a crop do.
-            Then the nearest cell is found for each axis by itself.
+        axis_aligned: Whether all cells are valid and lie in evenly spaced rows and columns, as those of a crop do. Rows
+            and columns are then searched separately.
     """
 
     points: Tensor
@@ -46,10 +47,10 @@ class ViewGrid(NamedTuple):
         horizontal_flip: Tensor | None = None,
         vertical_flip: Tensor | None = None,
     ) -> "ViewGrid":
-        """The grid of crops of the seed image, resized and then possibly flipped.
+        """Make the grid of crops of the seed image that were resized and possibly flipped.
 
-        Column ``j`` of ``w`` lies at ``left + (j + 1/2) (right - left) / w``, from the other side if the view is
-        flipped; rows likewise. The cells divide the box evenly, so every centre lies inside.
+        The centre of column ``j`` of ``w`` is ``left + (j + 1/2) (right - left) / w``, counted from the other side if
+        the view is flipped; rows likewise. The cells divide the box evenly, so every centre lies inside.
 
         Args:
             boxes: Crop boxes (left, top, right, bottom) in seed-image pixels, ``(b, 4)``.
@@ -75,9 +76,8 @@ class ViewGrid(NamedTuple):
         check_rank("boxes", boxes, 2, "(b, 4)")
         check_shape("boxes", boxes, (len(boxes), 4), "left, top, right, bottom of each view")
         check_not_empty("boxes", boxes)
+        check_size("size", size)
         height, width = size
-        check_count("size[0]", height)
-        check_count("size[1]", width)
         for name, flip in (("horizontal_flip", horizontal_flip), ("vertical_flip", vertical_flip)):
             if flip is not None:
                 check_bool(name, flip)
@@ -92,12 +92,79 @@ class ViewGrid(NamedTuple):
         return cls(points, torch.ones_like(points[..., 0], dtype=torch.bool), axis_aligned=True)
 
     @classmethod
-    def from_points(cls, points: Tensor, valid: Tensor | None = None) -> "ViewGrid":
-        """The grid of cells that lie anywhere in the seed image, or nowhere.
+    def from_transform(cls, transform: Any, image: Any, size: tuple[int, int]) -> tuple[Any, "ViewGrid"]:
+        """Transform an image with torchvision and get the grid of the view that comes out.
+
+        The transform is any of ``torchvision.transforms.v2``, or a ``Compose`` of them: crops, resizing, flips,
+        padding, affine, rotation and perspective are followed exactly, with the parameters that were drawn for the
+        image. What changes colours has no effect on the grid. The cells divide the view evenly.
+
+        A cell is valid if its centre shows a point of the seed image. It is invalid where the view was padded or
+        filled, also where one transform moved the point out of the image and a later one moved the place back in.
 
         Args:
-            points: Cell centres (x, y) in seed-image pixels, ``(b, h, w, 2)``.
-            valid: Which of them exist, bool, ``(b, h, w)``; all by default. The others never match.
+            transform: The transform. It is called once, with the image and a carrier of positions.
+            image: What the transform takes: a PIL image, or a tensor ``(c, H, W)`` or ``(b, c, H, W)``. torchvision
+                draws one set of parameters for all images of a batch. For draws of their own, call this for each image
+                and join the grids with :meth:`cat`.
+            size: Height and width ``(h, w)`` of the view's feature map.
+
+        Returns:
+            The view, and its grid in float32, on the view's device.
+
+        Raises:
+            ModuleNotFoundError: If torchvision is not installed; the library itself does not need it.
+            TypeError: If ``transform`` or ``image`` is of the wrong kind, or a size not an integer.
+            ValueError: If a size is below 1, or the transform moves pixels in a way that cannot be followed: elastic
+                deformations, several crops at once, or a transform of your own that does not call
+                ``torchvision.transforms.v2.functional``.
+
+        Example:
+            >>> import torch
+            >>> from torchvision.transforms import v2
+            >>> transform = v2.Compose([v2.CenterCrop(40), v2.Resize(80), v2.RandomHorizontalFlip(p=1.0)])
+            >>> view, grid = ViewGrid.from_transform(transform, torch.rand(3, 60, 80), (1, 2))
+            >>> view.shape, grid.points.tolist()
+            (torch.Size([3, 80, 80]), [[[[50.0, 30.0], [30.0, 30.0]]]])
+        """
+        check_size("size", size)
+        try:
+            from correspondence_losses.correspond import _torchvision
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "ViewGrid.from_transform needs torchvision, which is not installed: pip install torchvision"
+            ) from error
+        view, rows = _torchvision.transformed(transform, image)
+        is_tensor = isinstance(view, Tensor)
+        batch = len(view) if is_tensor and view.ndim > 3 else 1
+        return view, cls._from_rows(rows, size, batch, view.device if is_tensor else torch.device("cpu"))
+
+    @classmethod
+    def _from_rows(cls, rows: Tensor, size: tuple[int, int], batch: int, device: torch.device) -> "ViewGrid":
+        """The grid of a view whose canvases have these rows (k, 11), the seed image first and the view last."""
+        matrices, canvases = rows[:, :9].view(-1, 3, 3), rows[:, 9:]
+        y, x = (
+            (torch.arange(cells, dtype=rows.dtype) + 0.5) / cells * length
+            for cells, length in zip(size, canvases[-1], strict=True)
+        )
+        centres = torch.stack((*torch.meshgrid(x, y, indexing="xy"), torch.ones(size, dtype=rows.dtype)), dim=-1)
+        on_canvases = torch.einsum("kij,hwj->khwi", matrices, centres)
+        in_front = on_canvases[..., 2] > 0
+        positions = on_canvases[..., :2] / on_canvases[..., 2:].where(in_front[..., None], 1)
+        inside = (positions > 0) & (positions < canvases.flip(-1)[:, None, None])
+        valid = (inside.all(-1) & in_front).all(0)
+        seed = matrices[0] / matrices[0, 2, 2]
+        straight = bool((seed[[0, 1, 2, 2], [1, 0, 0, 1]] == 0).all() and valid.all())
+        points = positions[0].where(valid[..., None], 0).float().to(device).expand(batch, *size, 2)
+        return cls(points, valid.to(device).expand(batch, *size), axis_aligned=straight)
+
+    @classmethod
+    def from_points(cls, points: Tensor, valid: Tensor | None = None) -> "ViewGrid":
+        """Make the grid of cells that lie anywhere in the seed image.
+
+        Args:
+            points: Cell centres (x, y) in pixels of the seed image, ``(b, h, w, 2)``.
+            valid: Which cells have a position in it, bool, ``(b, h, w)``; all by default. The others never match.
 
         Raises:
             TypeError: If ``points`` is not floating-point, or ``valid`` not boolean.

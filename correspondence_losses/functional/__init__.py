@@ -1,46 +1,64 @@
 """Pure functions of tensors: the equations, and the fast ways to compute them."""
 
+from correspondence_losses._reduction import Reduction
 from correspondence_losses.functional.adversarial import (
     lsgan_discriminator_loss,
     lsgan_generator_loss,
     minimax_discriminator_loss,
     minimax_generator_loss,
 )
-from correspondence_losses.functional.alignment import masked_l2_loss
-from correspondence_losses.functional.contrastive import patch_nce_loss, segment_contrastive_loss
-from correspondence_losses.functional.segments import (
-    SegmentStatistics,
+from correspondence_losses.functional.alignment import ElementReduction, masked_l2_loss
+from correspondence_losses.functional.contrastive import detcon_loss, info_nce_loss, segment_contrastive_loss
+from correspondence_losses.functional.masks import MaskSet, SupportsArray, paint_masks, segments_to_masks
+from correspondence_losses.functional.segment_regularization import (
+    ChannelReduction,
+    SegmentRegularizationTerms,
     segment_invariance_loss,
+    segment_regularization_loss,
     segment_separation_loss,
-    segment_statistics,
 )
+from correspondence_losses.functional.segments import SegmentStatistics, segment_statistics
 from correspondence_losses.functional.vicreg import (
     CollapseDiagnostics,
+    Convention,
     VICRegTerms,
     collapse_diagnostics,
     covariance_loss,
     invariance_loss,
     variance_loss,
+    vicreg_loss,
     vicreg_terms,
 )
 
 __all__ = [
+    "ChannelReduction",
     "CollapseDiagnostics",
+    "Convention",
+    "ElementReduction",
+    "MaskSet",
+    "Reduction",
+    "SegmentRegularizationTerms",
     "SegmentStatistics",
+    "SupportsArray",
     "VICRegTerms",
     "collapse_diagnostics",
     "covariance_loss",
+    "detcon_loss",
+    "info_nce_loss",
     "invariance_loss",
     "lsgan_discriminator_loss",
     "lsgan_generator_loss",
     "masked_l2_loss",
     "minimax_discriminator_loss",
     "minimax_generator_loss",
-    "patch_nce_loss",
+    "paint_masks",
     "segment_contrastive_loss",
     "segment_invariance_loss",
+    "segment_regularization_loss",
     "segment_separation_loss",
     "segment_statistics",
+    "segments_to_masks",
     "variance_loss",
+    "vicreg_loss",
     "vicreg_terms",
 ]

@@ -1,4 +1,4 @@
-"""Statistics of dense features over image segments, and the two criteria on them (thesis, eq. 4.2 to 4.5)."""
+"""Statistics of dense features over image segments (thesis, eq. 4.2 and 4.3)."""
 
 from typing import Any, NamedTuple
 
@@ -10,21 +10,18 @@ from correspondence_losses._checks import (
     check_floating,
     check_labels,
     check_not_empty,
-    check_positive,
     check_rank,
-    check_same_device,
     check_segments,
-    check_shape,
 )
 from correspondence_losses._precision import matmul
 from correspondence_losses._triton import use_triton
 from correspondence_losses.functional import _cpu_segments
 
-__all__ = ["SegmentStatistics", "segment_invariance_loss", "segment_separation_loss", "segment_statistics"]
+__all__ = ["SegmentStatistics", "segment_statistics"]
 
 
 class SegmentStatistics(NamedTuple):
-    """What :func:`segment_statistics` returns; an empty segment has count, mean and squared deviation 0."""
+    """What :func:`segment_statistics` returns. An empty segment has count, mean and squared deviation 0."""
 
     counts: Tensor
     """(..., s): number of pixels, in the dtype of the means; not differentiable."""
@@ -46,19 +43,18 @@ def segment_statistics(
         \mu_{S_i} = \frac{1}{n_{S_i}} \sum_{p \in S_i} z_p, \qquad
         v_{S_i} = \sum_{p \in S_i} (z_p - \mu_{S_i})^2 .
 
-    Deviations are summed from what is near already, so that little cancels: on an accelerator, from the mean of the
-    segment, in float32; on a CPU, from one of its pixels, in float64, so that the features are read once. The backward
-    is in closed form and keeps nothing of the features' size but the features themselves.
+    Deviations are shifted to avoid cancellation: on an accelerator by the mean of the segment, in float32; on a CPU by
+    one pixel of the segment, in float64, so that the features are read only once. The backward pass is in closed form
+    and keeps nothing of the features' size except the features themselves.
 
     Args:
         features: (..., d, H, W), floating point.
         segments: A label map (..., H, W) of integers, or a stack of binary masks (..., s, H, W), bool, which may
             overlap. Leading dimensions are those of ``features``.
-        num_segments: Number of segments s; the labels of a map lie in [0, s). Default: the largest label plus one,
-            which waits for the device; give it to avoid that, or under ``torch.compile``. On an accelerator, a label
-            outside the range belongs to no segment; on a CPU it is an error.
-        ignore_index: A label whose pixels belong to no segment: its count is 0. With masks there is nothing to
-            ignore.
+        num_segments: Number of segments s; the labels of a map lie in [0, s). By default it is the largest label plus
+            one, which synchronises with the device; ``torch.compile`` needs the number. A label outside the range is
+            an error on a CPU. On an accelerator, where a check would synchronise, its pixels belong to no segment.
+        ignore_index: A label whose pixels belong to no segment: its count is 0. Stacks of masks have no such label.
 
     Returns:
         Counts (..., s), means (..., s, d) and squared deviations (..., s, d), in float32, or float64 for float64
@@ -95,102 +91,6 @@ def segment_statistics(
         means.reshape(*leading, channels, num_segments).mT,
         deviations.reshape(*leading, channels, num_segments).mT,
     )
-
-
-def segment_invariance_loss(statistics: SegmentStatistics) -> Tensor:
-    r"""Mean squared deviation of the pixels from their segment's mean, for each channel.
-
-    .. math:: \mathcal{L}_\text{Inv} = \frac{\sum_{S_i \in S} v_{S_i}}{\sum_{S_i \in S} n_{S_i}}
-
-    Args:
-        statistics: From :func:`segment_statistics`.
-
-    Returns:
-        (..., d). Without any pixel in a segment it is 0, with gradient 0.
-
-    Raises:
-        ValueError: If the shapes of the statistics do not fit each other.
-
-    Source:
-        Thesis, eq. 4.4.
-
-    Example:
-        >>> features = torch.tensor([[[1.0, 3.0, 5.0, 9.0]]])
-        >>> segment_invariance_loss(segment_statistics(features, torch.tensor([[0, 0, 1, 1]]))).tolist()
-        [2.5]
-    """
-    _check_statistics(statistics)
-    pixels = statistics.counts.sum(-1, keepdim=True)
-    return statistics.squared_deviations.sum(-2) / pixels.clamp(min=1)
-
-
-def segment_separation_loss(statistics: SegmentStatistics, beta: float = 0.5) -> Tensor:
-    r"""Hinge that keeps the means of any two segments at least ``beta`` apart, for each channel.
-
-    .. math:: \mathcal{L}_V = \frac{\sum_{i < j} \max(0, \beta - |\mu_{S_i} - \mu_{S_j}|)}{S (S - 1) / 2}
-
-    over the S segments that have pixels. Sorted means give it in O(S log S) a channel instead of all S²
-    differences.
-
-    Args:
-        statistics: From :func:`segment_statistics`.
-        beta: The distance wanted, in the features' units; above 0.
-
-    Returns:
-        (..., d). With fewer than two segments it is 0, with gradient 0.
-
-    Raises:
-        ValueError: If the shapes of the statistics do not fit each other, or ``beta`` is not above 0.
-
-    Source:
-        Thesis, eq. 4.5; the sum is over unordered pairs, as its denominator counts them.
-
-    Example:
-        >>> features = torch.tensor([[[0.0, 0.0, 0.2, 3.0]]])
-        >>> segment_separation_loss(segment_statistics(features, torch.tensor([[0, 0, 1, 2]]))).tolist()
-        [0.1...]
-    """
-    _check_statistics(statistics)
-    check_positive("beta", beta)
-    present = statistics.counts > 0
-    num_present = present.sum(-1, keepdim=True)
-    means = statistics.means - _mean_of_present(statistics.means.detach(), present)
-    means = means.mT.masked_fill(~present.unsqueeze(-2), 0)
-    num_close, weights = _close_pairs(means.detach(), present, beta)
-    # Over the close pairs i < j in order of their means, the sum of beta - (mean_j - mean_i) is linear in the means.
-    hinges = beta * num_close + (weights * means).sum(-1)
-    return hinges / (num_present * (num_present - 1) / 2).clamp(min=1)
-
-
-def _mean_of_present(means: Tensor, present: Tensor) -> Tensor:
-    """(..., s, d) -> (..., 1, d): any shift leaves the hinges as they are; this one keeps their digits."""
-    weights = present / present.sum(-1, keepdim=True).clamp(min=1)
-    return (means * weights.unsqueeze(-1)).sum(-2, keepdim=True)
-
-
-def _close_pairs(means: Tensor, present: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Pairs closer than beta (...), and each mean's number of close means above it less those below it (..., s)."""
-    # Absent segments sort to the end, beyond the window of any that is present.
-    means = means.masked_fill(~present.unsqueeze(-2), torch.inf)
-    ordered = means.sort(-1).values
-    window_start = torch.searchsorted(ordered, means - beta, right=True)
-    window_end = torch.searchsorted(ordered, means + beta)
-    above = window_end - torch.searchsorted(ordered, means, right=True)
-    below = torch.searchsorted(ordered, means) - window_start
-    inside = present.unsqueeze(-2)
-    num_close = ((window_end - window_start - 1) * inside).sum(-1) / 2
-    return num_close.to(means.dtype), ((above - below) * inside).to(means.dtype)
-
-
-def _check_statistics(statistics: SegmentStatistics) -> None:
-    counts, means, squares = statistics
-    for name, tensor in zip(SegmentStatistics._fields, statistics, strict=True):
-        check_floating(f"statistics.{name}", tensor)
-        check_same_device(f"statistics.{name}", tensor, "statistics.counts", counts)
-    check_rank("statistics.means", means, 2, "(..., s, d)", exact=False)
-    check_not_empty("statistics.means", means)
-    check_shape("statistics.counts", counts, means.shape[:-1], "statistics.means without channels")
-    check_shape("statistics.squared_deviations", squares, means.shape, "as statistics.means")
 
 
 def _check_masks(masks: Tensor, num_segments: int | None, ignore_index: int | None) -> tuple[Tensor, int]:

@@ -1,4 +1,4 @@
-"""VICReg's three criteria on sets of vectors (thesis, eq. 2.1 to 2.6), and what tells that embeddings collapse.
+"""VICReg's three terms on sets of vectors (thesis, eq. 2.1 to 2.6), and diagnostics of collapse.
 
 Papers and code disagree on factors. ``convention`` names the source to follow, for two sets of n vectors of dimension
 d, with v of eq. 2.1, c of eq. 2.4 and s of eq. 2.5:
@@ -15,7 +15,7 @@ vicregl    s / d, the mean over d  (v(Z) + v(Z')) / 2 (c(Z) + c(Z')) / 2
 VICReg and VICRegL.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -30,7 +30,9 @@ from correspondence_losses._checks import (
     check_same_device,
     check_shape,
 )
+from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32
+from correspondence_losses._reduction import check_choice
 from correspondence_losses.functional._moments import centred, second_moments, variances_of
 
 __all__ = [
@@ -41,11 +43,12 @@ __all__ = [
     "covariance_loss",
     "invariance_loss",
     "variance_loss",
+    "vicreg_loss",
     "vicreg_terms",
 ]
 
 Convention = Literal["equations", "vicreg", "vicregl"]
-_CONVENTIONS = get_args(Convention)
+"""Whose factors a VICReg loss has: those of the printed equations, or of the official code of VICReg or VICRegL."""
 
 VARIANCE_FACTORS: dict[Convention, float] = {"equations": 1.0, "vicreg": 0.5, "vicregl": 0.5}
 COVARIANCE_FACTORS: dict[Convention, float] = {"equations": 1.0, "vicreg": 1.0, "vicregl": 0.5}
@@ -63,24 +66,24 @@ class CollapseDiagnostics(NamedTuple):
     """What :func:`collapse_diagnostics` returns, without gradient."""
 
     mean_std: Tensor
-    """(...): standard deviation, averaged over the dimensions. 0 where all embeddings are one."""
+    """(...): standard deviation, averaged over the dimensions. 0 if all embeddings are equal."""
     off_diagonal_norm: Tensor
-    """(...): Frobenius norm of the covariance matrix without its diagonal. 0 where no two dimensions correlate."""
+    """(...): Frobenius norm of the covariance matrix without its diagonal. 0 if no two dimensions correlate."""
 
 
 def variance_loss(z: Tensor, *, gamma: float = 1.0, eps: float = 1e-4, valid: Tensor | None = None) -> Tensor:
-    r"""Hinge that keeps each dimension's standard deviation above ``gamma``.
+    r"""Hinge loss that keeps the standard deviation of each dimension above ``gamma``.
 
     .. math:: v(Z) = \frac{1}{d} \sum_{j=1}^{d} \max(0, \gamma - S(z^j, \epsilon)), \qquad
         S(x, \epsilon) = \sqrt{\operatorname{Var}(x) + \epsilon}
 
-    with the unbiased variance over the n vectors. A single vector has variance 0, so that its loss is
-    :math:`\gamma - \sqrt\epsilon`, without gradient; no (valid) vector at all has loss 0.
+    with the unbiased variance over the n vectors. A single vector has variance 0: its loss is the constant
+    :math:`\gamma - \sqrt\epsilon`, without gradient. Without any (valid) vector the loss is 0.
 
     Args:
         z: (..., n, d), floating point.
         gamma: The standard deviation to keep; above 0.
-        eps: Added to the variance, so that collapsed dimensions have a finite gradient; above 0.
+        eps: Added to the variance, which keeps the gradient of collapsed dimensions finite; above 0.
         valid: (..., n), bool: which vectors count. All by default.
 
     Returns:
@@ -105,13 +108,13 @@ def variance_loss(z: Tensor, *, gamma: float = 1.0, eps: float = 1e-4, valid: Te
 
 
 def covariance_loss(z: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    r"""Sum of the squared covariances of different dimensions, over the number of dimensions.
+    r"""Sum of the squared off-diagonal covariances, divided by the number of dimensions.
 
     .. math:: c(Z) = \frac{1}{d} \sum_{i \ne j} [C(Z)]_{i,j}^2, \qquad
         C(Z) = \frac{1}{n - 1} \sum_{i=1}^{n} (z_i - \bar z)(z_i - \bar z)^\top
 
-    Takes O(n d min(n, d)): from C where n >= d, from the Gram matrix of the vectors where n < d. A single vector, or
-    a single dimension, has loss 0.
+    It costs O(n d min(n, d)): the covariance matrix is used where n >= d, the Gram matrix of the vectors where n < d.
+    A single vector or a single dimension has loss 0.
 
     Args:
         z: (..., n, d), floating point.
@@ -138,11 +141,12 @@ def covariance_loss(z: Tensor, *, valid: Tensor | None = None) -> Tensor:
 
 
 def invariance_loss(z1: Tensor, z2: Tensor, *, valid: Tensor | None = None) -> Tensor:
-    r"""Mean squared Euclidean distance of corresponding vectors.
+    r"""Mean squared Euclidean distance between corresponding vectors.
 
     .. math:: s(Z, Z') = \frac{1}{n} \sum_{i} \|z_i - z'_i\|_2^2
 
-    The implementations divide by d as well: see the table of conventions. No (valid) vector at all has loss 0.
+    The official implementations also divide by d: see the table of conventions. Without any (valid) pair the loss
+    is 0.
 
     Args:
         z1: (..., n, d), floating point.
@@ -183,11 +187,11 @@ def vicreg_terms(
     convention: Convention = "vicreg",
     valid: Tensor | None = None,
 ) -> VICRegTerms:
-    r"""The terms of VICReg's loss of two sets of corresponding vectors; the loss is their sum.
+    r"""The three terms of VICReg, for any number of pairs of sets of corresponding vectors.
 
     .. math:: \ell(Z, Z') = \lambda s(Z, Z') + \mu [v(Z) + v(Z')] + \nu [c(Z) + c(Z')]
 
-    up to the factors that ``convention`` names.
+    up to the factors that ``convention`` names. :func:`vicreg_loss` is their sum for one pair of sets.
 
     Args:
         z1: (..., n, d), floating point.
@@ -232,12 +236,82 @@ def vicreg_terms(
     )
 
 
+def vicreg_loss(
+    z1: Tensor,
+    z2: Tensor,
+    *,
+    inv_coeff: float = 25.0,
+    var_coeff: float = 25.0,
+    cov_coeff: float = 1.0,
+    gamma: float = 1.0,
+    eps: float = 1e-4,
+    gather: bool = False,
+    convention: Convention = "vicreg",
+) -> Tensor:
+    r"""VICReg between two batches of embeddings: the function of :class:`~correspondence_losses.losses.VICRegLoss`.
+
+    .. math:: \ell(Z, Z') = \lambda s(Z, Z') + \mu [v(Z) + v(Z')] + \nu [c(Z) + c(Z')]
+
+    up to the factors that ``convention`` names. The default equals the official code of VICReg.
+
+    Args:
+        z1: Embeddings of the first view, (n, d), floating point.
+        z2: Embeddings of the second view, as ``z1``.
+        inv_coeff: λ, the weight of the invariance term; at least 0.
+        var_coeff: μ, the weight of the variance term; at least 0.
+        cov_coeff: ν, the weight of the covariance term; at least 0.
+        gamma: See :func:`variance_loss`.
+        eps: See :func:`variance_loss`.
+        gather: Whether the statistics include the batches of all ranks.
+        convention: "equations", "vicreg" or "vicregl": whose factors to use.
+
+    Returns:
+        A scalar in float32, or float64 for float64 embeddings.
+
+    Raises:
+        TypeError: If ``z1`` or ``z2`` is not floating point.
+        ValueError: If shapes or devices do not fit, ``z1`` is empty, or a setting is out of its range.
+
+    Source:
+        Thesis, eq. 2.6; Bardes, Ponce and LeCun, "VICReg", 2021.
+
+    Example:
+        >>> z1, z2 = torch.randn(2, 16, 8).unbind()
+        >>> bool(vicreg_loss(z1, z2) == sum(vicreg_terms(z1, z2)))
+        True
+    """
+    invariance, variance, covariance = gathered_vicreg_terms(
+        z1,
+        z2,
+        inv_coeff=inv_coeff,
+        var_coeff=var_coeff,
+        cov_coeff=cov_coeff,
+        gamma=gamma,
+        eps=eps,
+        gather=gather,
+        convention=convention,
+    )
+    return invariance + variance + covariance
+
+
+def gathered_vicreg_terms(z1: Tensor, z2: Tensor, *, gather: bool, **settings: Any) -> VICRegTerms:
+    """Return the terms of :func:`vicreg_loss`, whose arguments it takes."""
+    check_floating("z1", z1)
+    check_rank("z1", z1, 2, "(n, d)")
+    check_floating("z2", z2)
+    check_shape("z2", z2, z1.shape, "that of z1")
+    check_same_device("z2", z2, "z1", z1)
+    if gather:
+        z1, z2 = gather_across_ranks(torch.stack((at_least_float32(z1), at_least_float32(z2))), dim=1)
+    return vicreg_terms(z1, z2, **settings)
+
+
 @torch.no_grad()
 def collapse_diagnostics(z: Tensor) -> CollapseDiagnostics:
-    r"""Two figures that tell whether embeddings collapse, for a log.
+    r"""Two diagnostics of collapse to log during training.
 
-    The mean standard deviation falls to 0 as all embeddings become one (with VICReg it settles near ``gamma``); the
-    off-diagonal norm :math:`\sqrt{\sum_{i \ne j} C_{ij}^2}` grows as the dimensions become copies of each other.
+    The mean standard deviation falls to 0 when all embeddings become equal; VICReg keeps it near ``gamma``. The
+    off-diagonal norm :math:`\sqrt{\sum_{i \ne j} C_{ij}^2}` grows when dimensions become copies of each other.
 
     Args:
         z: (..., n, d), floating point.
@@ -272,8 +346,7 @@ def check_settings(
     check_positive("var_coeff", var_coeff, zero=True)
     check_positive("cov_coeff", cov_coeff, zero=True)
     _check_hinge(gamma, eps)
-    if convention not in _CONVENTIONS:
-        raise ValueError(f"convention must be one of {', '.join(_CONVENTIONS)}, got {convention!r}")
+    check_choice("convention", convention, get_args(Convention))
 
 
 def _zero_without_samples(losses: Tensor, valid: Tensor | None) -> Tensor:

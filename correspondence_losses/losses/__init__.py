@@ -1,25 +1,52 @@
-"""Criteria as modules: what should hold of corresponding features."""
+"""Losses as modules, and the functions of those that take matches, views or a discriminator."""
 
-from correspondence_losses.losses.adversarial import AdversarialTerms, LSGANLoss, MinimaxLoss
-from correspondence_losses.losses.contrastive import PatchNCELoss, SegmentContrastiveLoss
+from correspondence_losses.losses.adversarial import (
+    AdversarialTerms,
+    LSGANDiscriminatorLoss,
+    LSGANGeneratorLoss,
+    LSGANLoss,
+    MinimaxDiscriminatorLoss,
+    MinimaxGeneratorLoss,
+    MinimaxLoss,
+    lsgan_loss,
+    minimax_loss,
+)
+from correspondence_losses.losses.contrastive import (
+    DetConLoss,
+    InfoNCELoss,
+    PatchNCELoss,
+    SegmentContrastiveLoss,
+    patch_nce_loss,
+)
 from correspondence_losses.losses.masked_l2 import MaskedL2Loss, MaskedL2Terms
-from correspondence_losses.losses.matched_vicreg import MatchedVICRegLoss
-from correspondence_losses.losses.segments import SegmentRegularizationLoss, SegmentRegularizationTerms
+from correspondence_losses.losses.matched_vicreg import MatchedVICRegLoss, MatchStatistics, matched_vicreg_loss
+from correspondence_losses.losses.segments import SegmentRegularizationLoss
 from correspondence_losses.losses.vicreg import VICRegLoss
-from correspondence_losses.losses.vicregl import VICRegLLoss, VICRegLTerms
+from correspondence_losses.losses.vicregl import VICRegLLoss, VICRegLTerms, vicregl_loss
 
 __all__ = [
     "AdversarialTerms",
+    "DetConLoss",
+    "InfoNCELoss",
+    "LSGANDiscriminatorLoss",
+    "LSGANGeneratorLoss",
     "LSGANLoss",
     "MaskedL2Loss",
     "MaskedL2Terms",
+    "MatchStatistics",
     "MatchedVICRegLoss",
+    "MinimaxDiscriminatorLoss",
+    "MinimaxGeneratorLoss",
     "MinimaxLoss",
     "PatchNCELoss",
     "SegmentContrastiveLoss",
     "SegmentRegularizationLoss",
-    "SegmentRegularizationTerms",
     "VICRegLLoss",
     "VICRegLTerms",
     "VICRegLoss",
+    "lsgan_loss",
+    "matched_vicreg_loss",
+    "minimax_loss",
+    "patch_nce_loss",
+    "vicregl_loss",
 ]

@@ -2,8 +2,7 @@
 
 from typing import TypedDict
 
-from torch import nn
-
+from correspondence_losses._settings import ModuleWithSettings
 from correspondence_losses.functional.vicreg import Convention, check_settings
 
 
@@ -18,7 +17,7 @@ class VICRegSettings(TypedDict):
     convention: Convention
 
 
-class VICRegModule(nn.Module):
+class VICRegModule(ModuleWithSettings):
     """Holds and checks the settings of eq. 2.6."""
 
     def __init__(
@@ -51,8 +50,3 @@ class VICRegModule(nn.Module):
             eps=self.eps,
             convention=self.convention,
         )
-
-    def extra_repr(self) -> str:
-        """Show the settings in the module's repr."""
-        names = ("inv_coeff", "var_coeff", "cov_coeff", "gamma", "eps", "gather", "convention")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)

@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parallel import DistributedDataParallel
 
 from correspondence_losses._checks import check_floating, check_not_empty
+from correspondence_losses._reduction import Reduction, check_reduction
+from correspondence_losses._settings import ModuleWithSettings
 from correspondence_losses.functional.adversarial import (
     lsgan_discriminator_loss,
     lsgan_generator_loss,
@@ -15,19 +18,110 @@ from correspondence_losses.functional.adversarial import (
     minimax_generator_loss,
 )
 
-__all__ = ["AdversarialTerms", "LSGANLoss", "MinimaxLoss"]
-
-Maps = Tensor | Sequence[Tensor]
+__all__ = [
+    "AdversarialTerms",
+    "LSGANDiscriminatorLoss",
+    "LSGANGeneratorLoss",
+    "LSGANLoss",
+    "MinimaxDiscriminatorLoss",
+    "MinimaxGeneratorLoss",
+    "MinimaxLoss",
+    "lsgan_loss",
+    "minimax_loss",
+]
 
 
 class AdversarialTerms(NamedTuple):
-    """The two sides of the game, scalars; the gradient of each reaches its own player only."""
+    """The two sides of the game, scalars. The gradient of each side reaches only its own player."""
 
     generator: Tensor
     discriminator: Tensor
 
 
-class _AdversarialLoss(nn.Module):
+class _ScoreLoss(ModuleWithSettings):
+    """A loss of scores whose one setting is its reduction."""
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        check_reduction(reduction)
+        self.reduction = reduction
+
+
+class LSGANDiscriminatorLoss(_ScoreLoss):
+    """The discriminator's loss in a least-squares GAN, of the scores of both domains.
+
+    The function is :func:`~correspondence_losses.functional.lsgan_discriminator_loss`, which says what it computes and
+    what ``reduction`` does.
+
+    Example:
+        >>> import torch
+        >>> LSGANDiscriminatorLoss()(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 2.0]))
+        tensor(1.)
+    """
+
+    def forward(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+        """Return the loss."""
+        return lsgan_discriminator_loss(real_scores, fake_scores, reduction=self.reduction)
+
+
+class LSGANGeneratorLoss(_ScoreLoss):
+    """The generator's loss in a least-squares GAN, of the scores of its samples.
+
+    The function is :func:`~correspondence_losses.functional.lsgan_generator_loss`, which says what it computes and
+    what ``reduction`` does.
+
+    Example:
+        >>> import torch
+        >>> LSGANGeneratorLoss()(torch.tensor([1.0, 3.0]))
+        tensor(1.)
+    """
+
+    def forward(self, fake_scores: Tensor) -> Tensor:
+        """Return the loss."""
+        return lsgan_generator_loss(fake_scores, reduction=self.reduction)
+
+
+class MinimaxDiscriminatorLoss(_ScoreLoss):
+    """The discriminator's loss in the minimax game, of the logits of both domains.
+
+    The function is :func:`~correspondence_losses.functional.minimax_discriminator_loss`, which says what it computes
+    and what ``reduction`` does.
+
+    Example:
+        >>> import torch
+        >>> MinimaxDiscriminatorLoss()(torch.zeros(3), torch.zeros(3))
+        tensor(1.3863)
+    """
+
+    def forward(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Return the loss."""
+        return minimax_discriminator_loss(real_logits, fake_logits, reduction=self.reduction)
+
+
+class MinimaxGeneratorLoss(ModuleWithSettings):
+    """The generator's loss in the minimax game, of the logits of its samples.
+
+    The function is :func:`~correspondence_losses.functional.minimax_generator_loss`, which says what it computes and
+    what the settings do.
+
+    Example:
+        >>> import torch
+        >>> MinimaxGeneratorLoss(saturating=False)(torch.zeros(3))
+        tensor(0.6931)
+    """
+
+    def __init__(self, *, saturating: bool = True, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        check_reduction(reduction)
+        self.saturating = saturating
+        self.reduction = reduction
+
+    def forward(self, fake_logits: Tensor) -> Tensor:
+        """Return the loss."""
+        return minimax_generator_loss(fake_logits, saturating=self.saturating, reduction=self.reduction)
+
+
+class _AdversarialLoss(ModuleWithSettings):
     """Who is trained by what; the subclasses say how scores are judged."""
 
     def __init__(
@@ -39,45 +133,46 @@ class _AdversarialLoss(nn.Module):
         self._generator_objective = generator_objective
         self._discriminator_objective = discriminator_objective
 
-    def forward(self, discriminator: nn.Module, source: Maps, target: Maps) -> Tensor:
+    def forward(
+        self, discriminator: nn.Module, source: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]
+    ) -> Tensor:
         """Return the sum of :meth:`terms`: one backward pass trains both players, each by its own side."""
         generator, judge = self.terms(discriminator, source, target)
         return generator + judge
 
-    def terms(self, discriminator: nn.Module, source: Maps, target: Maps) -> AdversarialTerms:
+    def terms(
+        self, discriminator: nn.Module, source: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]
+    ) -> AdversarialTerms:
         """Return both sides of the game."""
         return AdversarialTerms(
             self.generator_loss(discriminator, target), self.discriminator_loss(discriminator, source, target)
         )
 
-    def generator_loss(self, discriminator: nn.Module, target: Maps) -> Tensor:
-        """Return the side of the features: that the target's pass for the source's.
-
-        Its gradient reaches the features of the target, through the discriminator, but not the discriminator's
-        parameters.
-        """
+    def generator_loss(self, discriminator: nn.Module, target: Tensor | Sequence[Tensor]) -> Tensor:
+        """Return the generator's side. Its gradient reaches the target's features, but not the discriminator."""
         _check_discriminator(discriminator)
-        _check_maps("target", target)
+        _check_features("target", target)
+        if isinstance(discriminator, DistributedDataParallel):
+            discriminator = discriminator.module
         frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
         scores = _levels(functional_call(discriminator, frozen, (target,)))
         return _total([self._generator_objective(level) for level in scores])
 
-    def discriminator_loss(self, discriminator: nn.Module, source: Maps, target: Maps) -> Tensor:
-        """Return the side of the discriminator: that it tells the source's features from the target's.
-
-        Its gradient reaches the discriminator's parameters, but not the features.
-        """
+    def discriminator_loss(
+        self, discriminator: nn.Module, source: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]
+    ) -> Tensor:
+        """Return the discriminator's side. Its gradient reaches the discriminator, but not the features."""
         _check_discriminator(discriminator)
-        _check_maps("source", source)
-        _check_maps("target", target)
-        real, fake = (_levels(discriminator(_detach(maps))) for maps in (source, target))
+        _check_features("source", source)
+        _check_features("target", target)
+        real, fake = (_levels(discriminator(_detach(features))) for features in (source, target))
         return _total([self._discriminator_objective(r, f) for r, f in zip(real, fake, strict=True)])
 
 
 class LSGANLoss(_AdversarialLoss):
-    r"""The features of one domain made indistinguishable from those of another, by least squares.
+    r"""Makes the features of one domain indistinguishable from those of another, by least squares.
 
-    A discriminator D learns to score the features of the ``source`` domain 1 and those of the ``target`` 0, while the
+    A discriminator D learns to score the features of the ``source`` domain 1 and those of the ``target`` domain 0. The
     network that makes the features learns to have the target's scored 1:
 
     .. math::
@@ -85,26 +180,38 @@ class LSGANLoss(_AdversarialLoss):
         \mathcal{L}_D = \tfrac12 \mathbb{E}[(D(z_\text{source}) - 1)^2] + \tfrac12 \mathbb{E}[D(z_\text{target})^2],
         \qquad \mathcal{L}_G = \tfrac12 \mathbb{E}[(D(z_\text{target}) - 1)^2]
 
-    summed over the levels, where the discriminator has several. The detaching is done here: L_D never changes the
-    features and L_G never changes the discriminator, so that one backward pass of the sum trains both, and neither
-    optimiser ever sees the other's gradient. A training step::
+    With the functions of tensors, :func:`~correspondence_losses.functional.lsgan_discriminator_loss` and
+    :func:`~correspondence_losses.functional.lsgan_generator_loss`, you call the discriminator and detach yourself::
 
-        maps, logits = network(synthetic), ...                       # labelled: the source
-        loss = cross_entropy(logits, labels) + 0.1 * lsgan(discriminator, maps, network(real))
-        loss.backward()
-        optimizer.step()                                             # the network's parameters
-        discriminator_optimizer.step()                               # the discriminator's
-        optimizer.zero_grad(), discriminator_optimizer.zero_grad()
+        lsgan_generator_loss(discriminator(target)).backward()
+        discriminator_optimizer.zero_grad()
+        real, fake = discriminator(source.detach()), discriminator(target.detach())
+        lsgan_discriminator_loss(real, fake).backward()
 
-    For alternating steps take :meth:`generator_loss` and :meth:`discriminator_loss` one by one. Hand over the bare
-    discriminator, not one wrapped for distributed training: wrapped modules expect every pass to end in a gradient.
+    This class does both for you, with any number of levels. :math:`\mathcal{L}_D` gives the features no gradient and
+    :math:`\mathcal{L}_G` gives the discriminator none, so one backward pass of their sum trains both players, each by
+    its own side. Losses are summed over the levels of a multi-level discriminator. A training step::
+
+        source, target = network(synthetic), network(real)
+        loss = supervised + 0.1 * lsgan.generator_loss(discriminator, target)
+        (loss + lsgan.discriminator_loss(discriminator, source, target)).backward()
+        optimizer.step(), discriminator_optimizer.step()
+
+    **Distributed training.** A discriminator in ``DistributedDataParallel`` is called through its wrapper for
+    :math:`\mathcal{L}_D`, so its gradients are averaged over the ranks. For :math:`\mathcal{L}_G` the module inside the
+    wrapper is called: the discriminator gets no gradient there, and the wrapper would wait for one. DDP copies buffers
+    from rank 0 before each of the two calls, which would break the backward pass of a discriminator with batch
+    normalisation: wrap such a discriminator with ``broadcast_buffers=False``. With any other wrapper, use the
+    functions of tensors.
+
+    The function is :func:`lsgan_loss`.
 
     Raises:
-        TypeError, ValueError: If the discriminator is not a module, or a map not floating-point or empty.
+        TypeError, ValueError: If the discriminator is not a module, or features are not floating point or empty.
 
     Shape:
         discriminator: a module from ``source`` or ``target`` to one tensor of scores or a sequence of them.
-        source, target: a map (b, d, h, w) or a sequence of them, as the discriminator takes. Returns a scalar.
+        source, target: one map (b, d, h, w) or a sequence of them, as the discriminator takes them. Returns a scalar.
 
     Source:
         Thesis, sec. 3.2 and fig. 3.7; Mao et al., "Least Squares Generative Adversarial Networks", 2017.
@@ -129,14 +236,18 @@ class LSGANLoss(_AdversarialLoss):
 
 
 class MinimaxLoss(_AdversarialLoss):
-    r"""The game of :class:`LSGANLoss` with the minimax objective of equation 3.2; the discriminator gives logits.
+    r"""The game of :class:`LSGANLoss` with the minimax objective of equation 3.2; the discriminator returns logits.
 
     .. math::
 
         \min_G \max_D \; \mathbb{E}[\log D(z_\text{source})] + \mathbb{E}[\log(1 - D(z_\text{target}))]
 
+    What :class:`LSGANLoss` says of gradients, levels and distributed training holds here too. The functions of tensors
+    are :func:`~correspondence_losses.functional.minimax_discriminator_loss` and
+    :func:`~correspondence_losses.functional.minimax_generator_loss`; that of this class is :func:`minimax_loss`.
+
     Args:
-        saturating: Whether the features minimise equation 3.2 as it stands, or :math:`-\log D(z_\text{target})`.
+        saturating: Whether the generator minimises equation 3.2 as printed, or :math:`-\log D(z_\text{target})`.
 
     Shape:
         As :class:`LSGANLoss`.
@@ -147,13 +258,50 @@ class MinimaxLoss(_AdversarialLoss):
     Example:
         >>> import torch
         >>> from correspondence_losses.blocks import FeatureDiscriminator
-        >>> maps = torch.randn(2, 8, 6, 6)
-        >>> MinimaxLoss()(FeatureDiscriminator(8), maps, maps).shape
+        >>> source, target = torch.randn(2, 2, 8, 6, 6).unbind()
+        >>> MinimaxLoss()(FeatureDiscriminator(8), source, target).shape
         torch.Size([])
     """
 
     def __init__(self, *, saturating: bool = True) -> None:
         super().__init__(partial(minimax_generator_loss, saturating=saturating), minimax_discriminator_loss)
+        self.saturating = saturating
+
+
+def lsgan_loss(
+    discriminator: nn.Module, source: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]
+) -> Tensor:
+    """Both sides of the least-squares game in one loss: the function of :class:`LSGANLoss`.
+
+    Example:
+        >>> import torch
+        >>> from correspondence_losses.blocks import FeatureDiscriminator
+        >>> source, target = torch.randn(2, 2, 8, 6, 6).unbind()
+        >>> lsgan_loss(FeatureDiscriminator(8), source, target).shape
+        torch.Size([])
+    """
+    loss: Tensor = LSGANLoss()(discriminator, source, target)
+    return loss
+
+
+def minimax_loss(
+    discriminator: nn.Module,
+    source: Tensor | Sequence[Tensor],
+    target: Tensor | Sequence[Tensor],
+    *,
+    saturating: bool = True,
+) -> Tensor:
+    """Both sides of the minimax game in one loss: the function of :class:`MinimaxLoss`.
+
+    Example:
+        >>> import torch
+        >>> from correspondence_losses.blocks import FeatureDiscriminator
+        >>> source, target = torch.randn(2, 2, 8, 6, 6).unbind()
+        >>> minimax_loss(FeatureDiscriminator(8), source, target, saturating=False).shape
+        torch.Size([])
+    """
+    loss: Tensor = MinimaxLoss(saturating=saturating)(discriminator, source, target)
+    return loss
 
 
 def _check_discriminator(discriminator: nn.Module) -> None:
@@ -161,22 +309,26 @@ def _check_discriminator(discriminator: nn.Module) -> None:
         raise TypeError(f"discriminator must be a torch.nn.Module, got {type(discriminator).__name__}")
 
 
-def _check_maps(name: str, maps: Maps) -> None:
-    named = [(name, maps)] if isinstance(maps, Tensor) else [(f"{name}[{i}]", level) for i, level in enumerate(maps)]
-    for level_name, level in named:
+def _check_features(name: str, features: Tensor | Sequence[Tensor]) -> None:
+    levels = [(name, features)] if isinstance(features, Tensor) else _named(name, features)
+    for level_name, level in levels:
         check_floating(level_name, level)
         check_not_empty(level_name, level)
 
 
-def _levels(scores: Maps) -> list[Tensor]:
+def _named(name: str, features: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
+    return [(f"{name}[{index}]", level) for index, level in enumerate(features)]
+
+
+def _levels(scores: Tensor | Sequence[Tensor]) -> list[Tensor]:
     levels = [scores] if isinstance(scores, Tensor) else list(scores)
     if not levels:
         raise ValueError("discriminator must return at least one tensor of scores, got none")
     return levels
 
 
-def _detach(maps: Maps) -> Maps:
-    return maps.detach() if isinstance(maps, Tensor) else [level.detach() for level in maps]
+def _detach(features: Tensor | Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+    return features.detach() if isinstance(features, Tensor) else [level.detach() for level in features]
 
 
 def _total(levels: list[Tensor]) -> Tensor:

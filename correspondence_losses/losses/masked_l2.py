@@ -1,107 +1,77 @@
-"""The distance-based alignment of paired images, over the levels of a network (equation 3.1)."""
+"""The distance of paired images, over the levels of a network (equation 3.1)."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from correspondence_losses._checks import (
-    check_floating,
-    check_integer,
-    check_not_empty,
-    check_rank,
-    check_same_device,
-    check_shape,
-)
-from correspondence_losses.functional.alignment import masked_l2_loss
+from correspondence_losses._reduction import Reduction, check_choice, check_reduction
+from correspondence_losses._settings import ModuleWithSettings
+from correspondence_losses.functional.alignment import ElementReduction, masked_l2_loss, masked_l2_terms
 
 __all__ = ["MaskedL2Loss", "MaskedL2Terms"]
 
 
 class MaskedL2Terms(NamedTuple):
-    """The parts of :class:`MaskedL2Loss`, which is their sum: one scalar for each level."""
+    """The parts of :class:`MaskedL2Loss`, which is their sum: one for each level."""
 
     levels: tuple[Tensor, ...]
 
 
-class MaskedL2Loss(nn.Module):
-    r"""Features of a real image and of its rendering alike on the objects, at each level of a network.
+class MaskedL2Loss(ModuleWithSettings):
+    r"""Makes the features of a real image and of its rendering equal on the objects, at each level of a network.
 
     .. math::
 
         \sum_\text{levels} \lVert z(X_\text{real}) - z(X_\text{syn}) \rVert_2^2
 
-    with :func:`~correspondence_losses.functional.masked_l2_loss` for each image, the mean over the images, and the sum
-    over the levels. The background, label ``ignore_index``, is not compared: at each level the mask is that of the
-    label nearest to the centre of each cell.
+    The function is :func:`~correspondence_losses.functional.masked_l2_loss`.
 
     Args:
-        reduction: ``"mean"`` over channels and object positions, or ``"sum"``, as eq. 3.1 is printed.
-        ignore_index: The label of the background.
+        ignore_index: The label of the background, which is not compared.
+        element_reduction: ``"mean"`` over the channels and object positions of an image, or their ``"sum"``, as eq.
+            3.1 is printed.
+        reduction: ``"none"`` (one value for each image), ``"mean"`` or ``"sum"`` over the images.
 
     Shape:
-        maps_a, maps_b: one map (b, d, h, w) or a sequence of them, coarse or fine in any order, but the same in both;
-        labels (b, H, W) integers: objects are at the same place in both images. Returns a scalar.
+        features_a, features_b: one map (b, d, h, w) or a sequence of them, in any order of levels that is the same in
+        both. segments: (b, H, W) integers, or a bool mask; objects are at the same places in both images. Returns a
+        scalar, or (b,) with ``reduction="none"``.
 
     Raises:
-        TypeError, ValueError: If maps and labels do not fit this.
+        TypeError, ValueError: If features and segments do not fit this.
 
     Source:
         Thesis, eq. 3.1, on the last three levels of RefineNet.
 
     Example:
         >>> import torch
-        >>> real = [torch.randn(2, 256, 120 // s, 160 // s) for s in (16, 8, 4)]
+        >>> real = [torch.randn(2, 256, 120 // s, 160 // s) for s in (4, 8, 16)]
         >>> synthetic = [torch.randn_like(level) for level in real]
-        >>> labels = torch.randint(0, 22, (2, 120, 160))
+        >>> segments = torch.randint(0, 22, (2, 120, 160))
         >>> criterion = MaskedL2Loss()
-        >>> bool(criterion(real, synthetic, labels) == sum(criterion.terms(real, synthetic, labels).levels))
+        >>> bool(criterion(real, synthetic, segments) == sum(criterion.terms(real, synthetic, segments).levels))
         True
     """
 
-    def __init__(self, *, reduction: Literal["mean", "sum"] = "mean", ignore_index: int = 0) -> None:
+    def __init__(
+        self, *, ignore_index: int = 0, element_reduction: ElementReduction = "mean", reduction: Reduction = "mean"
+    ) -> None:
         super().__init__()
-        if reduction not in ("mean", "sum"):
-            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-        self.reduction = reduction
+        check_choice("element_reduction", element_reduction, get_args(ElementReduction))
+        check_reduction(reduction)
         self.ignore_index = ignore_index
+        self.element_reduction = element_reduction
+        self.reduction = reduction
 
-    def forward(self, maps_a: Tensor | Sequence[Tensor], maps_b: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Return the sum of :meth:`terms`."""
-        first, *others = self.terms(maps_a, maps_b, labels).levels
-        return sum(others, start=first)
+    def forward(
+        self, features_a: Tensor | Sequence[Tensor], features_b: Tensor | Sequence[Tensor], segments: Tensor
+    ) -> Tensor:
+        """Return the loss, the sum of :meth:`terms`."""
+        return masked_l2_loss(features_a, features_b, segments, **self.settings())
 
     def terms(
-        self, maps_a: Tensor | Sequence[Tensor], maps_b: Tensor | Sequence[Tensor], labels: Tensor
+        self, features_a: Tensor | Sequence[Tensor], features_b: Tensor | Sequence[Tensor], segments: Tensor
     ) -> MaskedL2Terms:
         """Return the loss of each level."""
-        levels_a = [maps_a] if isinstance(maps_a, Tensor) else list(maps_a)
-        levels_b = [maps_b] if isinstance(maps_b, Tensor) else list(maps_b)
-        if not levels_a or len(levels_a) != len(levels_b):
-            raise ValueError(
-                f"maps_a and maps_b must have the same levels, at least one, got {len(levels_a)} and {len(levels_b)}"
-            )
-        check_integer("labels", labels)
-        check_rank("labels", labels, 3, "(b, H, W)")
-        check_not_empty("labels", labels)
-        for index, (a, b) in enumerate(zip(levels_a, levels_b, strict=True)):
-            check_floating(f"maps_a[{index}]", a)
-            check_rank(f"maps_a[{index}]", a, 4, "(b, d, h, w)")
-            check_floating(f"maps_b[{index}]", b)
-            check_shape(f"maps_b[{index}]", b, a.shape, f"that of maps_a[{index}]")
-            check_same_device(f"maps_b[{index}]", b, f"maps_a[{index}]", a)
-            check_shape("labels", labels, (len(a), *labels.shape[1:]), f"batch of maps_a[{index}]")
-            check_same_device("labels", labels, f"maps_a[{index}]", a)
-        objects = (labels.long() != self.ignore_index)[:, None].float()
-        return MaskedL2Terms(
-            tuple(
-                masked_l2_loss(a, b, _resize(objects, a), reduction=self.reduction).mean()
-                for a, b in zip(levels_a, levels_b, strict=True)
-            )
-        )
-
-
-def _resize(objects: Tensor, feature_map: Tensor) -> Tensor:
-    size = (feature_map.shape[2], feature_map.shape[3])
-    return F.interpolate(objects, size=size, mode="nearest-exact")[:, 0] > 0
+        return MaskedL2Terms(masked_l2_terms(features_a, features_b, segments, **self.settings()))

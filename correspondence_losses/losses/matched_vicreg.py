@@ -1,6 +1,6 @@
 """VICReg on matched features: eq. 2.8 and 2.9 by any matches, and eq. 4.1 with those of segments."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -8,27 +8,86 @@ from torch import Tensor
 from correspondence_losses._checks import check_bool, check_not_empty, check_same_device, check_shape
 from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32
+from correspondence_losses._reduction import check_choice
 from correspondence_losses.correspond import Matches, gather_matches
 from correspondence_losses.functional.vicreg import Convention, VICRegTerms, vicreg_terms
 from correspondence_losses.losses._vicreg_settings import VICRegModule, VICRegSettings
 
-__all__ = ["MatchedVICRegLoss"]
+__all__ = ["MatchStatistics", "MatchedVICRegLoss", "matched_vicreg_loss"]
 
 MatchStatistics = Literal["slots", "matches"]
+"""What the statistics of matched vectors are taken over: the images, for each match slot, or all matches together."""
+
+
+def matched_vicreg_loss(
+    features_a: Tensor,
+    features_b: Tensor,
+    matches: Matches,
+    *,
+    inv_coeff: float = 25.0,
+    var_coeff: float = 25.0,
+    cov_coeff: float = 1.0,
+    gamma: float = 1.0,
+    eps: float = 1e-4,
+    gather: bool = False,
+    convention: Convention = "vicregl",
+    statistics: MatchStatistics = "slots",
+) -> Tensor:
+    """VICReg between the matched vectors of two feature maps: the function of :class:`MatchedVICRegLoss`.
+
+    Args:
+        features_a: Feature maps, (b, d, h, w), floating point.
+        features_b: Feature maps, (b, d, h', w'), floating point.
+        matches: Which cells of ``features_a`` correspond to which of ``features_b``.
+        inv_coeff: λ, at least 0.
+        var_coeff: μ, at least 0.
+        cov_coeff: ν, at least 0.
+        gamma: The standard deviation to keep in each dimension; above 0.
+        eps: Added to the variances; above 0.
+        gather: Whether the statistics include the images of all ranks.
+        convention: "equations", "vicreg" or "vicregl": whose factors to use.
+        statistics: "slots" or "matches".
+
+    Returns:
+        A scalar in float32, or float64 for float64 features; 0 without valid matches.
+
+    Raises:
+        TypeError, ValueError: If the settings, the features or the matches do not fit this.
+
+    Source:
+        Thesis, eq. 2.8, 2.9 and 4.1; Bardes, Ponce and LeCun, "VICRegL", 2022.
+
+    Example:
+        >>> from correspondence_losses.correspond import feature_matches
+        >>> features_a, features_b = torch.randn(4, 8, 7, 7), torch.randn(4, 8, 3, 3)
+        >>> matches = feature_matches(features_a, features_b, num_matches=20)
+        >>> loss = matched_vicreg_loss(features_a, features_b, matches, statistics="matches")
+        >>> bool(loss == MatchedVICRegLoss(statistics="matches")(features_a, features_b, matches))
+        True
+    """
+    settings = VICRegSettings(
+        inv_coeff=inv_coeff, var_coeff=var_coeff, cov_coeff=cov_coeff, gamma=gamma, eps=eps, convention=convention
+    )
+    invariance, variance, covariance = _gathered_terms(
+        features_a, features_b, matches, gather=gather, statistics=statistics, settings=settings
+    )
+    return invariance + variance + covariance
 
 
 class MatchedVICRegLoss(VICRegModule):
-    r"""The VICReg criterion between the matched feature vectors of two maps.
+    r"""VICReg between the matched feature vectors of two maps.
 
     .. math:: \mathcal{L} = \sum_{p \in P} \ell(z_p, z'_{p'})
 
-    over the match slots p, with :math:`\ell` of :class:`~correspondence_losses.losses.VICRegLoss` between the vectors
-    that the images of the batch hold in that slot. With location matches this is eq. 2.8, with feature matches
-    eq. 2.9, with segment matches eq. 4.1. Matches that are not valid contribute nothing, neither to the sums nor to
-    the counts; without a single valid one the loss and its gradients are 0.
+    over the match slots p. For each slot, :math:`\ell` is the loss of
+    :class:`~correspondence_losses.losses.VICRegLoss` between the vectors that the images of the batch hold in that
+    slot. With location matches this is eq. 2.8, with feature matches eq. 2.9, with segment matches eq. 4.1.
 
-    The sources of "vicreg" and "vicregl" average over the slots; "equations" sums, as printed. Slots without a valid
-    match are left out of either.
+    Invalid matches are left out of the sums and of the counts. Without a single valid match the loss and its gradient
+    are 0. The conventions "vicreg" and "vicregl" average over the slots that hold a match; "equations" sums over them,
+    as printed.
+
+    The function is :func:`matched_vicreg_loss`.
 
     Args:
         inv_coeff: λ, at least 0.
@@ -36,20 +95,20 @@ class MatchedVICRegLoss(VICRegModule):
         cov_coeff: ν, at least 0.
         gamma: The standard deviation to keep in each dimension; above 0.
         eps: Added to the variances; above 0.
-        gather: Take the statistics over the images of all ranks, as in
+        gather: Whether the statistics include the images of all ranks, as in
             :class:`~correspondence_losses.losses.VICRegLoss`.
         convention: "equations", "vicreg" or "vicregl": whose factors to use, as in
             :class:`~correspondence_losses.losses.VICRegLoss`.
-        statistics: "slots": means, variances and covariances over the images, for each match slot by itself, as
-            VICRegL has it. "matches": over all matches of all images together. A batch of one image has no
-            statistics over images: there it is always "matches".
+        statistics: "slots" takes means, variances and covariances over the images, for each match slot, as VICRegL
+            does. "matches" takes them over all matches of all images together. A batch of one image has no statistics
+            over images, so it always uses "matches".
 
     Shape:
-        map_a (b, d, h, w), map_b (b, d, h', w'), floating point; matches of k slots. Returns a scalar in float32, or
-        float64 for float64 maps.
+        features_a (b, d, h, w), features_b (b, d, h', w'), floating point; matches of k slots. Returns a scalar in
+        float32, or float64 for float64 features.
 
     Raises:
-        TypeError, ValueError: If the settings, the maps or the matches do not fit this.
+        TypeError, ValueError: If the settings, the features or the matches do not fit this.
 
     Source:
         Thesis, eq. 2.8, 2.9 and 4.1; Bardes, Ponce and LeCun, "VICRegL: Self-Supervised Learning of Local Visual
@@ -57,9 +116,9 @@ class MatchedVICRegLoss(VICRegModule):
 
     Example:
         >>> from correspondence_losses.correspond import feature_matches
-        >>> map_a, map_b = torch.randn(4, 8, 7, 7), torch.randn(4, 8, 3, 3)
+        >>> features_a, features_b = torch.randn(4, 8, 7, 7), torch.randn(4, 8, 3, 3)
         >>> loss = MatchedVICRegLoss()
-        >>> loss(map_a, map_b, feature_matches(map_a, map_b, num_matches=20)).shape
+        >>> loss(features_a, features_b, feature_matches(features_a, features_b, num_matches=20)).shape
         torch.Size([])
     """
 
@@ -68,6 +127,7 @@ class MatchedVICRegLoss(VICRegModule):
         inv_coeff: float = 25.0,
         var_coeff: float = 25.0,
         cov_coeff: float = 1.0,
+        *,
         gamma: float = 1.0,
         eps: float = 1e-4,
         gather: bool = False,
@@ -78,27 +138,42 @@ class MatchedVICRegLoss(VICRegModule):
         check_match_statistics(statistics)
         self.statistics = statistics
 
-    def forward(self, map_a: Tensor, map_b: Tensor, matches: Matches) -> Tensor:
+    def forward(self, features_a: Tensor, features_b: Tensor, matches: Matches) -> Tensor:
         """Return the loss, the sum of :meth:`terms`."""
-        invariance, variance, covariance = self.terms(map_a, map_b, matches)
-        return invariance + variance + covariance
+        return matched_vicreg_loss(features_a, features_b, matches, **self.settings())
 
-    def terms(self, map_a: Tensor, map_b: Tensor, matches: Matches) -> VICRegTerms:
+    def terms(self, features_a: Tensor, features_b: Tensor, matches: Matches) -> VICRegTerms:
         """Return the three terms, each a scalar with its coefficient."""
-        a, b = gather_matches(map_a, map_b, matches)
-        valid = matches.valid
-        check_bool("matches.valid", valid)
-        check_shape("matches.valid", valid, matches.index_a.shape, "that of matches.index_a")
-        check_same_device("matches.valid", valid, "map_a", map_a)
-        check_not_empty("matches.valid", valid)
-        if self.gather:
-            a, b = gather_across_ranks(torch.stack((at_least_float32(a), at_least_float32(b))), dim=1)
-            valid = gather_across_ranks(valid)
-        return matched_terms(a.transpose(0, 1), b.transpose(0, 1), valid.mT, self.statistics, self._settings())
+        return _gathered_terms(
+            features_a,
+            features_b,
+            matches,
+            gather=self.gather,
+            statistics=self.statistics,
+            settings=self._settings(),
+        )
 
-    def extra_repr(self) -> str:
-        """Show the settings in the module's repr."""
-        return f"{super().extra_repr()}, statistics={self.statistics!r}"
+
+def _gathered_terms(
+    features_a: Tensor,
+    features_b: Tensor,
+    matches: Matches,
+    *,
+    gather: bool,
+    statistics: MatchStatistics,
+    settings: VICRegSettings,
+) -> VICRegTerms:
+    check_match_statistics(statistics)
+    a, b = gather_matches(features_a, features_b, matches)
+    valid = matches.valid
+    check_bool("matches.valid", valid)
+    check_shape("matches.valid", valid, matches.index_a.shape, "that of matches.index_a")
+    check_same_device("matches.valid", valid, "features_a", features_a)
+    check_not_empty("matches.valid", valid)
+    if gather:
+        a, b = gather_across_ranks(torch.stack((at_least_float32(a), at_least_float32(b))), dim=1)
+        valid = gather_across_ranks(valid)
+    return matched_terms(a.transpose(0, 1), b.transpose(0, 1), valid.mT, statistics, settings)
 
 
 def matched_terms(
@@ -122,5 +197,4 @@ def _count_slots(vectors: Tensor, valid: Tensor | None) -> Tensor | int:
 
 def check_match_statistics(statistics: str) -> None:
     """Raise ``ValueError`` unless ``statistics`` is one that is known."""
-    if statistics not in ("slots", "matches"):
-        raise ValueError(f'statistics must be "slots" or "matches", got {statistics!r}')
+    check_choice("statistics", statistics, get_args(MatchStatistics))

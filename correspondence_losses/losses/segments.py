@@ -1,28 +1,24 @@
-"""SAM regularisation: invariance inside segments, separation between them (thesis, eq. 4.4 to 4.7)."""
+"""Segment regularisation as a module (thesis, eq. 4.4 to 4.7)."""
 
-from typing import Literal, NamedTuple
+from typing import get_args
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from correspondence_losses._checks import check_positive, check_rank, check_tensor
-from correspondence_losses.functional.segments import (
-    segment_invariance_loss,
-    segment_separation_loss,
-    segment_statistics,
+from correspondence_losses._checks import check_positive
+from correspondence_losses._reduction import Reduction, check_choice, check_reduction
+from correspondence_losses._settings import ModuleWithSettings
+from correspondence_losses.functional.segment_regularization import (
+    ChannelReduction,
+    SegmentRegularizationTerms,
+    segment_regularization_loss,
+    segment_regularization_terms,
 )
 
-__all__ = ["SegmentRegularizationLoss", "SegmentRegularizationTerms"]
+__all__ = ["SegmentRegularizationLoss"]
 
 
-class SegmentRegularizationTerms(NamedTuple):
-    """The parts of :class:`SegmentRegularizationLoss`, which is their sum; each a scalar."""
-
-    invariance: Tensor
-    separation: Tensor
-
-
-class SegmentRegularizationLoss(nn.Module):
-    r"""Features alike inside each segment of an image, and different between segments.
+class SegmentRegularizationLoss(ModuleWithSettings):
+    r"""Makes features equal inside each segment of an image and different between segments.
 
     .. math::
 
@@ -31,24 +27,29 @@ class SegmentRegularizationLoss(nn.Module):
 
     for each image, with :math:`\mathcal{L}_\text{Inv}` of
     :func:`~correspondence_losses.functional.segment_invariance_loss` and :math:`\mathcal{L}_V` of
-    :func:`~correspondence_losses.functional.segment_separation_loss`; then the mean over the images. An image without
-    segments adds 0, and one with a single segment has no separation term.
+    :func:`~correspondence_losses.functional.segment_separation_loss`. An image without segments has loss 0, and one
+    with a single segment has no separation term. The function is
+    :func:`~correspondence_losses.functional.segment_regularization_loss`.
 
     Args:
-        beta: The distance that the means of two segments should keep, in each channel; above 0.
+        beta: The distance that the means of two segments should keep in each channel; above 0.
         ignore_index: The label that means "no segment", or ``None``. Stacks of masks have no such label.
-        num_segments: A bound on the labels, which must lie in [0, num_segments). Default: the largest label of each
-            call plus one, which waits for the device; give it to avoid that, or under ``torch.compile``.
-        channel_reduction: ``"mean"`` over the channels, or ``"sum"``, as eq. 4.7 is printed (its text says mean).
+        num_segments: A bound on the labels, which lie in [0, num_segments). By default it is the largest label of each
+            call plus one, which synchronises with the device; ``torch.compile`` needs the bound.
+        channel_reduction: ``"mean"`` over the channels, or their ``"sum"``, as eq. 4.7 is printed (its text says
+            mean).
+        reduction: ``"none"`` (one value for each image), ``"mean"`` or ``"sum"`` over the images.
 
     Shape:
-        features (b, d, H, W), floating point; segments (b, H, W) integers, or (b, s, H, W) bool. Returns a scalar.
+        features (b, d, H, W), floating point; segments (b, H, W) integers, or (b, s, H, W) bool masks. Returns a
+        scalar, or (b,) with ``reduction="none"``.
 
     Raises:
-        TypeError, ValueError: If the features or segments do not fit this.
+        TypeError, ValueError: If the settings, the features or the segments do not fit this.
 
     Source:
-        Thesis, eq. 4.4 to 4.7, with beta 0.5.
+        Thesis, eq. 4.4 to 4.7, with beta 0.5; De Brabandere, Neven and Van Gool, "Semantic Instance Segmentation with
+        a Discriminative Loss Function", 2017.
 
     Example:
         >>> import torch
@@ -66,38 +67,23 @@ class SegmentRegularizationLoss(nn.Module):
         *,
         ignore_index: int | None = 0,
         num_segments: int | None = None,
-        channel_reduction: Literal["mean", "sum"] = "mean",
+        channel_reduction: ChannelReduction = "mean",
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         check_positive("beta", beta)
-        if channel_reduction not in ("mean", "sum"):
-            raise ValueError(f'channel_reduction must be "mean" or "sum", got {channel_reduction!r}')
+        check_choice("channel_reduction", channel_reduction, get_args(ChannelReduction))
+        check_reduction(reduction)
         self.beta = beta
         self.ignore_index = ignore_index
         self.num_segments = num_segments
         self.channel_reduction = channel_reduction
+        self.reduction = reduction
 
     def forward(self, features: Tensor, segments: Tensor) -> Tensor:
         """Return the loss, the sum of :meth:`terms`."""
-        invariance, separation = self.terms(features, segments)
-        return invariance + separation
+        return segment_regularization_loss(features, segments, **self.settings())
 
     def terms(self, features: Tensor, segments: Tensor) -> SegmentRegularizationTerms:
-        """Return the invariance and the separation term, each reduced to a scalar."""
-        check_rank("features", features, 4, "(b, d, H, W)")
-        check_tensor("segments", segments)
-        ignore_index, num_segments = self.ignore_index, self.num_segments
-        if segments.ndim == 4:  # a stack of masks says itself how many there are, and has nothing to ignore
-            ignore_index, num_segments = None, None
-        statistics = segment_statistics(features, segments, num_segments, ignore_index=ignore_index)
-        return SegmentRegularizationTerms(
-            self._reduce(segment_invariance_loss(statistics)),
-            self._reduce(segment_separation_loss(statistics, self.beta)),
-        )
-
-    def extra_repr(self) -> str:
-        """Show the settings in the module's repr."""
-        return f"beta={self.beta}, ignore_index={self.ignore_index}, num_segments={self.num_segments}"
-
-    def _reduce(self, losses: Tensor) -> Tensor:
-        return (losses.mean(-1) if self.channel_reduction == "mean" else losses.sum(-1)).mean()
+        """Return the invariance and the separation term."""
+        return segment_regularization_terms(features, segments, **self.settings())

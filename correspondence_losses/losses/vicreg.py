@@ -1,26 +1,22 @@
 """VICReg: variance, invariance and covariance of two batches of embeddings (thesis, eq. 2.1 to 2.6)."""
 
-import torch
 from torch import Tensor
 
-from correspondence_losses._checks import check_floating, check_rank, check_same_device, check_shape
-from correspondence_losses._distributed import gather_across_ranks
-from correspondence_losses._precision import at_least_float32
-from correspondence_losses.functional.vicreg import Convention, VICRegTerms, vicreg_terms
+from correspondence_losses.functional.vicreg import Convention, VICRegTerms, gathered_vicreg_terms, vicreg_loss
 from correspondence_losses.losses._vicreg_settings import VICRegModule
 
 __all__ = ["VICRegLoss"]
 
 
 class VICRegLoss(VICRegModule):
-    r"""Embeddings of two views of an image alike, each dimension spread over the batch, and no two correlated.
+    r"""Makes embeddings of two views of an image equal, spreads each dimension, and decorrelates the dimensions.
 
     .. math:: \ell(Z, Z') = \lambda s(Z, Z') + \mu [v(Z) + v(Z')] + \nu [c(Z) + c(Z')]
 
     with s of :func:`~correspondence_losses.functional.invariance_loss`, v of
     :func:`~correspondence_losses.functional.variance_loss` and c of
-    :func:`~correspondence_losses.functional.covariance_loss`; ``convention`` fixes the factors that papers and code
-    disagree on:
+    :func:`~correspondence_losses.functional.covariance_loss`. Papers and code disagree on some factors; ``convention``
+    fixes them:
 
     ========== ======================= ================== ==================
     convention invariance              variance           covariance
@@ -30,8 +26,10 @@ class VICRegLoss(VICRegModule):
     vicregl    s / d, the mean over d  (v(Z) + v(Z')) / 2 (c(Z) + c(Z')) / 2
     ========== ======================= ================== ==================
 
-    A batch of one has no spread: the variance term is its constant :math:`\gamma - \sqrt\epsilon`, the covariance
-    term 0, and only the invariance has a gradient.
+    The function is :func:`~correspondence_losses.functional.vicreg_loss`.
+
+    A batch of one has no statistics. Its variance term is the constant :math:`\gamma - \sqrt\epsilon`, its covariance
+    term is 0, and only the invariance term has a gradient.
 
     Args:
         inv_coeff: λ, at least 0.
@@ -39,9 +37,10 @@ class VICRegLoss(VICRegModule):
         cov_coeff: ν, at least 0.
         gamma: The standard deviation to keep in each dimension; above 0.
         eps: Added to the variances; above 0.
-        gather: Take the loss over the batches of all ranks. Every rank returns the whole batch's loss, and after
-            ``DistributedDataParallel`` has averaged them, the gradients are those of one process with the whole
-            batch, which must be of one size on all ranks. Without an initialised process group it changes nothing.
+        gather: Whether the statistics include the batches of all ranks. Every rank then returns the loss of the whole
+            batch. After ``DistributedDataParallel`` has averaged the gradients, they equal those of one process with
+            the whole batch. Batches must have the same size on all ranks. Without a process group, or with one rank,
+            the setting has no effect.
         convention: "equations", "vicreg" or "vicregl": see the table.
 
     Shape:
@@ -55,6 +54,7 @@ class VICRegLoss(VICRegModule):
         Self-Supervised Learning", 2021.
 
     Example:
+        >>> import torch
         >>> loss = VICRegLoss()
         >>> z1, z2 = torch.randn(2, 16, 32).unbind()
         >>> terms = loss.terms(z1, z2)
@@ -69,6 +69,7 @@ class VICRegLoss(VICRegModule):
         inv_coeff: float = 25.0,
         var_coeff: float = 25.0,
         cov_coeff: float = 1.0,
+        *,
         gamma: float = 1.0,
         eps: float = 1e-4,
         gather: bool = False,
@@ -78,16 +79,8 @@ class VICRegLoss(VICRegModule):
 
     def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
         """Return the loss, the sum of :meth:`terms`."""
-        invariance, variance, covariance = self.terms(z1, z2)
-        return invariance + variance + covariance
+        return vicreg_loss(z1, z2, **self.settings())
 
     def terms(self, z1: Tensor, z2: Tensor) -> VICRegTerms:
         """Return the three terms, each a scalar with its coefficient."""
-        check_floating("z1", z1)
-        check_rank("z1", z1, 2, "(n, d)")
-        check_floating("z2", z2)
-        check_shape("z2", z2, z1.shape, "that of z1")
-        check_same_device("z2", z2, "z1", z1)
-        if self.gather:
-            z1, z2 = gather_across_ranks(torch.stack((at_least_float32(z1), at_least_float32(z2))), dim=1)
-        return vicreg_terms(z1, z2, **self._settings())
+        return gathered_vicreg_terms(z1, z2, **self.settings())

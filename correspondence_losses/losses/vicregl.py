@@ -33,7 +33,7 @@ from correspondence_losses.functional.vicreg import (
 from correspondence_losses.losses._vicreg_settings import VICRegModule
 from correspondence_losses.losses.matched_vicreg import MatchStatistics, check_match_statistics, matched_terms
 
-__all__ = ["VICRegLLoss", "VICRegLTerms"]
+__all__ = ["VICRegLLoss", "VICRegLTerms", "vicregl_loss"]
 
 
 # On a CPU, views are matched and vectors used in blocks of this size: in one piece, large batches spend more time on
@@ -56,23 +56,24 @@ class VICRegLTerms(NamedTuple):
 
 
 class VICRegLLoss(VICRegModule):
-    r"""VICReg between the views of an image, and between those of their cells that correspond.
+    r"""VICReg between the views of an image, and between their corresponding cells.
 
     .. math::
 
         \mathcal{L}(z, z') = \alpha\, \ell(z_\oplus, z'_\oplus) + (1 - \alpha) [\mathcal{L}_s(z, z')
             + \mathcal{L}_s(z', z) + \mathcal{L}_d(z, z') + \mathcal{L}_d(z', z)]
 
-    with :math:`\mathcal{L}_s` of eq. 2.8, over the cells of z and the nearest of z' by location, and
-    :math:`\mathcal{L}_d` of eq. 2.9, the nearest by distance of the features; averaged over the pairs of each large
-    view with every other view. Two large views form a pair twice, once from either, as in the official code.
+    averaged over the pairs of each large view with every other view. :math:`\mathcal{L}_s`, eq. 2.8, matches the
+    cells of z with the nearest cells of z' by location; :math:`\mathcal{L}_d`, eq. 2.9, matches them by feature
+    distance. Two large views form two pairs, one in each order, as in the official code.
 
-    All pairs of equal shapes are matched, and all match slots of equally many vectors computed, in one call, whatever
-    the number of views; on a CPU, large batches in a few calls of a size that suits its cache.
+    Any number of views costs the same few calls: all pairs of views of equal shapes are matched together, and all match
+    slots with equally many vectors are computed together. On a CPU, large batches are split into parts that fit its
+    cache.
 
-    ``convention`` names the source to follow where they differ.
+    ``convention`` names the source to follow where they differ. The factors of :math:`\ell` are those of
+    :class:`~correspondence_losses.losses.VICRegLoss`. The conventions also differ in
 
-    Its factors of :math:`\ell` are those of :class:`~correspondence_losses.losses.VICRegLoss`; besides,
 
     ============================== ======================= ======================= ========================
     \                              equations               vicreg                  vicregl
@@ -87,26 +88,33 @@ class VICRegLLoss(VICRegModule):
     ============================== ======================= ======================= ========================
 
     "By the kind of z": the first number of ``num_matches`` if the source view z is large, the second if it is small.
-    The rules of "vicregl" differ from it only between two large views.
+    The rule of "vicregl" differs from this only between two large views.
+
+    The function is :func:`vicregl_loss`.
 
     Args:
         alpha: Weight of the global loss, in [0, 1]; the local one has 1 - alpha.
-        num_matches: How many matches are kept, of large and of small views; each at least 1. Where a view has fewer
-            cells, all are kept.
+        num_matches: Numbers of matches to keep, for large and for small views; each at least 1. If a view has fewer
+            cells, all its matches are kept.
         inv_coeff: λ, at least 0.
         var_coeff: μ, at least 0.
         cov_coeff: ν, at least 0.
         gamma: The standard deviation to keep in each dimension; above 0.
         eps: Added to the variances; above 0.
-        gather: Take the statistics over the images of all ranks, as in
+        gather: Whether the statistics include the images of all ranks, as in
             :class:`~correspondence_losses.losses.VICRegLoss`.
         convention: "equations", "vicreg" or "vicregl": see the table.
         statistics: Those of the local loss, as in :class:`~correspondence_losses.losses.MatchedVICRegLoss`: "slots"
             (over the images, for each match slot) or "matches" (over all matches of all images). A batch of one image
-            always has "matches". Its global embeddings have no statistics: their variance term is constant, their
-            covariance 0.
+            always uses "matches". Its global embeddings have no statistics: their variance term is constant, their
+            covariance term 0.
         num_feature_matches: As ``num_matches``, for the feature matches, or "all" for every cell of the source.
             Default: what the convention says.
+
+    Shape:
+        embeddings: one (b, d) for each view, large views first. features: one projected feature map (b, c, h, w) for
+        each view, of sizes that may differ. grids: one grid for each view. num_large: how many of the views are large.
+        Returns a scalar.
 
     Raises:
         TypeError, ValueError: If the settings or the inputs do not fit this.
@@ -118,12 +126,12 @@ class VICRegLLoss(VICRegModule):
     Example:
         >>> sizes = [(7, 7), (7, 7), (3, 3)]  # two large views and a small one, of four images
         >>> embeddings = [torch.randn(4, 32) for _ in sizes]
-        >>> maps = [torch.randn(4, 16, *size) for size in sizes]
+        >>> features = [torch.randn(4, 16, *size) for size in sizes]
         >>> boxes = torch.tensor([[0.0, 0.0, 224.0, 224.0]]).expand(4, -1)
         >>> grids = [ViewGrid.from_boxes(boxes, size) for size in sizes]
         >>> loss = VICRegLLoss()
-        >>> terms = loss.terms(embeddings, maps, grids, num_large=2)
-        >>> bool(torch.isclose(loss(embeddings, maps, grids, num_large=2), sum(terms)))
+        >>> terms = loss.terms(embeddings, features, grids, num_large=2)
+        >>> bool(torch.isclose(loss(embeddings, features, grids, num_large=2), sum(terms)))
         True
     """
 
@@ -134,6 +142,7 @@ class VICRegLLoss(VICRegModule):
         inv_coeff: float = 25.0,
         var_coeff: float = 25.0,
         cov_coeff: float = 1.0,
+        *,
         gamma: float = 1.0,
         eps: float = 1e-4,
         gather: bool = False,
@@ -157,19 +166,19 @@ class VICRegLLoss(VICRegModule):
 
     def forward(
         self,
-        global_embeddings: Sequence[Tensor],
-        local_maps: Sequence[Tensor],
+        embeddings: Sequence[Tensor],
+        features: Sequence[Tensor],
         grids: Sequence[ViewGrid],
         *,
         num_large: int = 2,
     ) -> Tensor:
         """Return the loss, the sum of :meth:`terms`."""
-        return torch.stack(self.terms(global_embeddings, local_maps, grids, num_large=num_large)).sum()
+        return torch.stack(self.terms(embeddings, features, grids, num_large=num_large)).sum()
 
     def terms(
         self,
-        global_embeddings: Sequence[Tensor],
-        local_maps: Sequence[Tensor],
+        embeddings: Sequence[Tensor],
+        features: Sequence[Tensor],
         grids: Sequence[ViewGrid],
         *,
         num_large: int = 2,
@@ -177,24 +186,17 @@ class VICRegLLoss(VICRegModule):
         """Return the nine terms, each a scalar with its coefficients.
 
         Args:
-            global_embeddings: One (b, d) for each view, large views first.
-            local_maps: The views' projected feature maps, (b, c, h, w); their sizes may differ.
+            embeddings: One (b, d) for each view, large views first.
+            features: The projected feature maps of the views, (b, c, h, w); their sizes may differ.
             grids: Where the cells of each map lie in the seed image.
             num_large: How many of the views are large.
         """
-        _check_views(global_embeddings, local_maps, grids, num_large)
-        whole = self._global_terms(global_embeddings, num_large)
-        local = self._local_terms(local_maps, grids, num_large)
+        _check_views(embeddings, features, grids, num_large)
+        whole = self._global_terms(embeddings, num_large)
+        local = self._local_terms(features, grids, num_large)
         return VICRegLTerms(
             *(self.alpha * term for term in whole),
             *((1 - self.alpha) * term for term in (*local["location"], *local["feature"])),
-        )
-
-    def extra_repr(self) -> str:
-        """Show the settings in the module's repr."""
-        return (
-            f"alpha={self.alpha}, num_matches={self.num_matches}, {super().extra_repr()}, "
-            f"statistics={self.statistics!r}, num_feature_matches={self.num_feature_matches!r}"
         )
 
     def _global_terms(self, embeddings: Sequence[Tensor], num_large: int) -> VICRegTerms:
@@ -294,6 +296,56 @@ class VICRegLLoss(VICRegModule):
         ]
 
 
+def vicregl_loss(
+    embeddings: Sequence[Tensor],
+    features: Sequence[Tensor],
+    grids: Sequence[ViewGrid],
+    *,
+    num_large: int = 2,
+    alpha: float = 0.75,
+    num_matches: tuple[int, int] = (20, 4),
+    inv_coeff: float = 25.0,
+    var_coeff: float = 25.0,
+    cov_coeff: float = 1.0,
+    gamma: float = 1.0,
+    eps: float = 1e-4,
+    gather: bool = False,
+    convention: Convention = "vicregl",
+    statistics: MatchStatistics = "slots",
+    num_feature_matches: tuple[int, int] | Literal["all"] | None = None,
+) -> Tensor:
+    """VICRegL between the views of an image: the function of :class:`VICRegLLoss`, which describes its arguments.
+
+    Returns:
+        A scalar in float32, or float64 for float64 embeddings and features.
+
+    Raises:
+        TypeError, ValueError: If the settings or the inputs do not fit :class:`VICRegLLoss`.
+
+    Example:
+        >>> embeddings = [torch.randn(4, 32) for _ in range(2)]
+        >>> features = [torch.randn(4, 16, 7, 7) for _ in range(2)]
+        >>> grid = ViewGrid.from_boxes(torch.tensor([[0.0, 0.0, 224.0, 224.0]]).expand(4, -1), (7, 7))
+        >>> vicregl_loss(embeddings, features, [grid, grid], alpha=0.5).shape
+        torch.Size([])
+    """
+    criterion = VICRegLLoss(
+        alpha,
+        num_matches,
+        inv_coeff,
+        var_coeff,
+        cov_coeff,
+        gamma=gamma,
+        eps=eps,
+        gather=gather,
+        convention=convention,
+        statistics=statistics,
+        num_feature_matches=num_feature_matches,
+    )
+    loss: Tensor = criterion(embeddings, features, grids, num_large=num_large)
+    return loss
+
+
 class _Matching(NamedTuple):
     """Searches from source views to target views that one call can do, and their weight in the loss."""
 
@@ -369,28 +421,28 @@ def _blocks(count: int, elements: int, device: torch.device) -> list[slice]:
 def _check_views(
     embeddings: Sequence[Tensor], maps: Sequence[Tensor], grids: Sequence[ViewGrid], num_large: int
 ) -> None:
-    for name, views in (("local_maps", maps), ("grids", grids)):
+    for name, views in (("features", maps), ("grids", grids)):
         if len(views) != len(embeddings):
             raise ValueError(
-                f"{name} must hold one entry for each of the {len(embeddings)} global_embeddings, got {len(views)}"
+                f"{name} must hold one entry for each of the {len(embeddings)} embeddings, got {len(views)}"
             )
     if len(embeddings) < 2:
-        raise ValueError(f"global_embeddings must hold at least 2 views, got {len(embeddings)}")
+        raise ValueError(f"embeddings must hold at least 2 views, got {len(embeddings)}")
     if not 1 <= num_large <= len(embeddings):
         raise ValueError(f"num_large must lie between 1 and the number of views, {len(embeddings)}, got {num_large}")
     for view, (embedding, map_, grid) in enumerate(zip(embeddings, maps, grids, strict=True)):
-        check_floating(f"global_embeddings[{view}]", embedding)
-        check_rank(f"global_embeddings[{view}]", embedding, 2, "(b, d)")
-        check_shape(f"global_embeddings[{view}]", embedding, embeddings[0].shape, "that of global_embeddings[0]")
-        check_not_empty(f"global_embeddings[{view}]", embedding)
-        check_same_device(f"global_embeddings[{view}]", embedding, "global_embeddings[0]", embeddings[0])
-        check_floating(f"local_maps[{view}]", map_)
-        check_rank(f"local_maps[{view}]", map_, 4, "(b, c, h, w)")
+        check_floating(f"embeddings[{view}]", embedding)
+        check_rank(f"embeddings[{view}]", embedding, 2, "(b, d)")
+        check_shape(f"embeddings[{view}]", embedding, embeddings[0].shape, "that of embeddings[0]")
+        check_not_empty(f"embeddings[{view}]", embedding)
+        check_same_device(f"embeddings[{view}]", embedding, "embeddings[0]", embeddings[0])
+        check_floating(f"features[{view}]", map_)
+        check_rank(f"features[{view}]", map_, 4, "(b, c, h, w)")
         images_and_channels = (len(embeddings[0]), maps[0].shape[1])
-        wanted = "b of global_embeddings[0] and c of local_maps[0]"
-        check_shape(f"local_maps[{view}]", map_, (*images_and_channels, *map_.shape[2:]), wanted)
-        check_not_empty(f"local_maps[{view}]", map_)
-        check_same_device(f"local_maps[{view}]", map_, "global_embeddings[0]", embeddings[0])
+        wanted = "b of embeddings[0] and c of features[0]"
+        check_shape(f"features[{view}]", map_, (*images_and_channels, *map_.shape[2:]), wanted)
+        check_not_empty(f"features[{view}]", map_)
+        check_same_device(f"features[{view}]", map_, "embeddings[0]", embeddings[0])
         check_grid(f"grids[{view}]", grid)
         check_shape(f"grids[{view}].valid", grid.valid, (len(map_), *map_.shape[2:]), "one for each cell of the map")
 

@@ -2,8 +2,8 @@
 A Lightning module
 ==================
 
-The blocks are modules like any other: they move with the model, their parameters are in its optimiser, and they run
-under any precision that the trainer is set to. A dictionary of two loaders gives each step a batch of either kind.
+The blocks are ordinary modules: they move with the model, the optimiser has their parameters, and they run in any
+precision of the trainer. A dictionary of two loaders gives each step a batch of both kinds.
 """
 
 import lightning as L
@@ -38,7 +38,7 @@ class Adaptation(L.LightningModule):
 
 
 # %%
-# The trainer zips the two loaders by itself.
+# The trainer combines the two loaders.
 
 L.seed_everything(0)
 loaders = {
@@ -57,5 +57,5 @@ print({name: round(float(value), 3) for name, value in trainer.callback_metrics.
 
 images, truth = draw_scenes(1, target=True, seed=2)
 with torch.no_grad():
-    logits, features = model.eval()(images)
+    logits = model.eval()(images).logits
 show({"image": images[0], "prediction": logits[0].argmax(0), "truth": truth[0]})

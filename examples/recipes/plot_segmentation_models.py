@@ -3,7 +3,7 @@ A U-Net of smp
 ==============
 
 The models of smp, `segmentation_models.pytorch <https://smp.readthedocs.io>`_, have an encoder, a decoder and a head.
-The decoder's output, at image size, is what the head classifies: pooling reads it with a forward hook, whatever the
+The head classifies the output of the decoder, at image size. A forward hook gives it to pooling, for every
 architecture.
 """
 

@@ -2,10 +2,10 @@
 A timm backbone, a pyramid and pooling
 ======================================
 
-Any backbone of `timm <https://huggingface.co/docs/timm>`_ that gives feature maps serves.
+Any backbone of `timm <https://huggingface.co/docs/timm>`_ that returns feature maps will do.
 :class:`~correspondence_losses.blocks.FPNFusionHead` fuses all of its levels at image size, and
-:class:`~correspondence_losses.blocks.SAMPoolingBlock` pools the fused features over the segments of an image that has
-no labels.
+:class:`~correspondence_losses.blocks.SAMPoolingBlock` regularises the fused features by the segments of an
+image without labels.
 """
 
 import timm
@@ -19,8 +19,8 @@ images = photographs("coffee", size=(144, 192))  # yours: (1, 3, 144, 192) here
 segments = segment(images)  # (1, 144, 192), from Segment Anything or any other method; 0 means "no segment"
 
 # %%
-# The head takes the channels of the backbone's maps as timm gives them, finest first, and returns logits and the
-# features that they are computed from. Pooling needs nothing but those features and the segments.
+# The head takes the channels of the backbone's maps as timm gives them, finest first. It returns logits and the
+# features that they are computed from. Pooling needs these features and the segments.
 
 backbone = timm.create_model("resnet10t", features_only=True, pretrained=False)  # True for trained weights
 head = FPNFusionHead(backbone.feature_info.channels(), num_classes=22, fpn_channels=32)
@@ -30,13 +30,12 @@ modules = torch.nn.ModuleList([backbone, head, pooling])
 optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3)
 
 # %%
-# Sixty steps on one image, to see what pooling does by itself. In training it stands beside a supervised loss on
-# labelled images, with a weight of 0.05: see :doc:`plot_training_loop`.
+# Sixty steps on one image show what pooling does alone. In training it is added to a supervised loss on labelled
+# images, with a weight of 0.05: see :doc:`plot_training_loop`.
 
 losses, projections = [], []
 for _ in range(60):
-    logits, features = head(backbone(images), size=(144, 192))
-    loss, projection = pooling(features, segments)
+    loss, projection = pooling(head(backbone(images), size=(144, 192)).features, segments)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -46,8 +45,8 @@ for _ in range(60):
 print(f"loss {losses[0]:.3f} before, {losses[-1]:.3f} after")
 
 # %%
-# The projection has 3 channels, so it is an image that a person can look at. Features become alike inside each
-# segment and different between segments.
+# The projection has 3 channels, so it is an image to look at. Features become equal inside each segment and different
+# between segments.
 
 show(
     {

@@ -2,8 +2,8 @@
 torchvision's DeepLabV3 with pooling
 ====================================
 
-A forward hook reads the features that the last convolution of the classifier sees. The model itself, its weights and
-its state dict stay as they are, and the pooling block is thrown away after training.
+A forward hook reads the input of the classifier's last convolution. The model, its weights and its state dict stay
+unchanged. The pooling block is used in training only.
 """
 
 import torch
@@ -20,7 +20,7 @@ segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment
 
 # %%
 # ``classifier[3]`` is the last ReLU of DeepLabV3's head, with 256 channels, at 1/16 of the image here. The projection
-# is upsampled to the segments, so that thin segments keep their pixels.
+# is upsampled to the size of the segments, so thin segments keep their pixels.
 
 model = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4)
 pooling = SAMPoolingBlock(in_channels=256)

@@ -2,8 +2,8 @@
 A plain PyTorch loop
 ====================
 
-Labelled images of one domain, unlabelled images of another: a supervised loss on the first, pooling over segments on
-the second (equation 4.8 of the thesis). The terms of the loss are there by name, for a log.
+A supervised loss on labelled images of one domain, and pooling over segments on unlabelled images of another (equation
+4.8 of the thesis). The terms of the loss have names, for logging.
 """
 
 import matplotlib.pyplot as plt
@@ -26,13 +26,13 @@ modules = torch.nn.ModuleList([backbone, head, pooling])
 optimizer = torch.optim.Adam(modules.parameters(), lr=3e-3)
 
 # %%
-# ``SAMPoolingBlock.criterion`` is the loss by itself: its ``terms`` are the invariance inside segments and the
-# separation between them. Their sum is the loss, so nothing is computed twice.
+# ``SAMPoolingBlock.criterion`` is the loss alone: its ``terms`` are the invariance inside segments and the separation
+# between them. Their sum is the loss, so nothing is computed twice.
 
 history = []
 for _ in range(61):
     batch = torch.randperm(16)[:2]
-    logits, features = head(backbone(torch.cat([labelled[batch], unlabelled[batch]])), size=(96, 128))
+    logits, features, _ = head(backbone(torch.cat([labelled[batch], unlabelled[batch]])), size=(96, 128))
     terms = pooling.criterion.terms(pooling.project(features[2:], (96, 128)), segments[batch])
     supervised = cross_entropy(logits[:2], labels[batch])
     loss = supervised + 0.05 * (terms.invariance + terms.separation)
@@ -42,7 +42,7 @@ for _ in range(61):
     history.append([supervised.item(), terms.invariance.item(), terms.separation.item()])
 
 # %%
-# What became of the terms over the steps.
+# The terms over the steps.
 
 figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
 axis.semilogy(history, label=["cross-entropy, labelled", "invariance, unlabelled", "separation, unlabelled"])
@@ -50,10 +50,10 @@ axis.set_xlabel("step")
 axis.legend(fontsize=8)
 
 # %%
-# And what the network says of an unlabelled image that it has not seen. The projection needs no segments.
+# The prediction for an unlabelled image that the network has not seen. The projection needs no segments.
 
 modules.eval()
 with torch.no_grad():
-    logits, features = head(backbone(unlabelled[16:]), size=(96, 128))
+    logits, features, _ = head(backbone(unlabelled[16:]), size=(96, 128))
     projection = pooling.project(features, (96, 128))
 show({"image": unlabelled[16], "projection": projection[0], "prediction": logits[0].argmax(0), "truth": truth[16]})

@@ -2,8 +2,8 @@
 SegFormer of Hugging Face's transformers
 ========================================
 
-A transformer serves as well as a convolutional network: pooling sees a feature map, and nothing else of the model.
-Here it reads what the classifier of SegFormer's decoder takes in, at 1/4 of the image.
+Pooling takes a feature map, whatever the model: here the input of the classifier in SegFormer's decoder, at 1/4 of the
+image.
 """
 
 import torch
@@ -28,7 +28,7 @@ model.decode_head.classifier.register_forward_pre_hook(lambda module, inputs: fe
 optimizer = torch.optim.Adam([*model.parameters(), *pooling.parameters()], lr=1e-3)
 
 # %%
-# Given labels, the model computes its own supervised loss; the unlabelled images go through it without any.
+# With labels, the model computes its own supervised loss. The unlabelled images pass through it without labels.
 
 for _ in range(40):
     supervised = model(pixel_values=labelled, labels=labels).loss

@@ -11,7 +11,7 @@ from correspondence_losses.blocks import FeatureDiscriminator, MultiLevelDiscrim
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 2), st.integers(1, 21), st.integers(1, 21), st.integers(0, 4))
 def test_maps_of_any_size_have_scores(batch, height, width, num_downsamples):
-    discriminator = FeatureDiscriminator(3, num_downsamples, channels=32)
+    discriminator = FeatureDiscriminator(3, num_downsamples=num_downsamples, channels=32)
     scores = discriminator(torch.randn(batch, 3, height, width))
     assert scores.shape == (batch, 1, math.ceil(height / 2**num_downsamples), math.ceil(width / 2**num_downsamples))
     scores.square().sum().backward()
@@ -26,15 +26,15 @@ def test_samples_are_judged_by_themselves():
 
 @pytest.mark.parametrize("size", [(480, 640), (250, 333)])
 def test_levels_score_patches_of_one_size(size):
-    maps = [torch.randn(1, 4, math.ceil(size[0] / s), math.ceil(size[1] / s)) for s in (16, 8, 4)]
+    maps = [torch.randn(1, 4, math.ceil(size[0] / s), math.ceil(size[1] / s)) for s in (4, 8, 16)]
     shapes = {tuple(scores.shape) for scores in MultiLevelDiscriminator((4, 4, 4), channels=32)(maps)}
     assert shapes == {(1, 1, math.ceil(size[0] / 32), math.ceil(size[1] / 32))}
 
 
 def test_the_number_of_levels_is_checked():
-    with pytest.raises(ValueError, match="maps must hold 3 maps, got 2"):
+    with pytest.raises(ValueError, match="features must hold 3 maps, got 2"):
         MultiLevelDiscriminator()([torch.randn(1, 256, 4, 4)] * 2)
     with pytest.raises(ValueError, match="num_downsamples must have one entry for each of in_channels"):
-        MultiLevelDiscriminator((4, 4), (1,))
+        MultiLevelDiscriminator((4, 4), num_downsamples=(1,))
     with pytest.raises(ValueError, match="channels must be a multiple of 32, got 33"):
         FeatureDiscriminator(4, channels=33)

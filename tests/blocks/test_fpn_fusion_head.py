@@ -10,14 +10,16 @@ from torch.nn import functional as F
 from correspondence_losses.blocks import FPNFusionHead
 
 
-def literal(head: FPNFusionHead, maps: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def literal(
+    head: FPNFusionHead, maps: list[Tensor], size: tuple[int, int]
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Fig. 4.8, level by level as it is drawn."""
     tops = [lateral(feature_map) for lateral, feature_map in zip(head.laterals, maps, strict=True)]
     for i in reversed(range(len(tops) - 1)):
         tops[i] = tops[i] + F.interpolate(tops[i + 1], size=tops[i].shape[-2:], mode="bilinear")
     pyramid = [smooth(top) for smooth, top in zip(head.smooths, tops, strict=True)]
     features = F.relu(head.fusion(torch.cat([F.interpolate(p, size=size, mode="bilinear") for p in pyramid], 1)))
-    return head.classifier(features), features
+    return head.classifier(features), features, tuple(pyramid)
 
 
 @settings(max_examples=25, deadline=None)
@@ -36,10 +38,11 @@ def test_equals_upsample_concatenate_convolve(
     maps = [torch.randn(2, c, *s, dtype=torch.float64) for c, s in zip(channels, sizes, strict=True)]
     ours, expected = head(maps, size), literal(head, maps, size)
     torch.testing.assert_close(tuple(ours), expected)
+    ours, expected = ((*output[:2], *output[2]) for output in (ours, expected))
     upstream = [torch.randn_like(t) for t in expected]
     parameters = list(head.parameters())
     torch.testing.assert_close(
-        torch.autograd.grad(tuple(ours), parameters, upstream), torch.autograd.grad(expected, parameters, upstream)
+        torch.autograd.grad(ours, parameters, upstream), torch.autograd.grad(expected, parameters, upstream)
     )
 
 
@@ -52,9 +55,9 @@ def test_float32_accuracy_on_a_real_size() -> None:
 def test_odd_sizes_autocast_and_compile() -> None:
     head = FPNFusionHead([4, 8], 3, fpn_channels=4)
     maps = [torch.randn(1, 4, 13, 17), torch.randn(1, 8, 7, 9)]
-    logits, features = head(maps, (51, 67))
-    assert logits.shape == (1, 3, 51, 67)
-    torch.testing.assert_close(tuple(torch.compile(head, fullgraph=True)(maps, (51, 67))), (logits, features))
+    output = head(maps, (51, 67))
+    assert output.logits.shape == (1, 3, 51, 67)
+    torch.testing.assert_close(tuple(torch.compile(head, fullgraph=True)(maps, (51, 67))), tuple(output))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert head(maps, (51, 67)).logits.isfinite().all()
 
@@ -70,10 +73,10 @@ def test_takes_the_maps_of_a_timm_backbone() -> None:
 @pytest.mark.parametrize(
     ("maps", "error", "message"),
     [
-        ([torch.zeros(1, 4, 2, 2)], ValueError, "feature_maps must hold 2 maps, got 1"),
-        ([torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)], ValueError, r"feature_maps\[1\] must have shape .*8"),
-        ([torch.zeros(1, 4, 2, 2), torch.zeros(8, 2, 2)], ValueError, r"feature_maps\[1\] must have shape .*8"),
-        ([torch.zeros(1, 4, 2, 2).long(), torch.zeros(1, 8, 2, 2)], TypeError, r"feature_maps\[0\] must be a float"),
+        ([torch.zeros(1, 4, 2, 2)], ValueError, "features must hold 2 maps, got 1"),
+        ([torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)], ValueError, r"features\[1\] must have shape .*8"),
+        ([torch.zeros(1, 4, 2, 2), torch.zeros(8, 2, 2)], ValueError, r"features\[1\] must have shape .*8"),
+        ([torch.zeros(1, 4, 2, 2).long(), torch.zeros(1, 8, 2, 2)], TypeError, r"features\[0\] must be a float"),
     ],
 )
 def test_bad_maps_name_the_argument(maps: list[Tensor], error: type[Exception], message: str) -> None:

@@ -77,9 +77,11 @@ def test_unknown_norm():
 
 @pytest.mark.parametrize("size", [(33, 47), (5, 7), (1, 1)])
 def test_linear_head_upsamples_its_logits(size):
-    head = LinearHead(6, num_classes=4)
-    features = torch.randn(2, 6, 5, 7)
-    got = head(features, size)
+    head = LinearHead([3, 6], num_classes=4)
+    fine, features = torch.randn(2, 3, 10, 14), torch.randn(2, 6, 5, 7)
+    got, coarsest, pyramid = head([fine, features], size)
+    assert coarsest is features
+    assert pyramid == (fine, features)
     logits = torch.einsum("kc,bchw->bkhw", head.classifier.weight[..., 0, 0], features)
     logits = logits + head.classifier.bias[:, None, None]
     torch.testing.assert_close(got, F.interpolate(logits, size, mode="bilinear"), rtol=1e-4, atol=1e-5)

@@ -21,10 +21,14 @@ def backbone_maps(size, widths, batch=1):
 def test_images_of_any_size(batch, height, width, levels):
     widths = (3, 4, 5, 6)[:levels]
     maps = backbone_maps((height, width), widths, batch)
-    logits, refined = RefineNet(widths, num_classes=5, channels=8)(maps, (height, width))
+    model = RefineNet(widths, num_classes=5, channels=8)
+    logits, features, refined = model(maps, (height, width))
     assert logits.shape == (batch, 5, height, width)
-    expected = [(batch, 16 if index == 0 else 8, *m.shape[2:]) for index, m in enumerate(reversed(maps))]
-    assert [tuple(m.shape) for m in refined] == expected
+    assert model.pyramid_channels == (*[8] * (levels - 1), 16)
+    assert [tuple(m.shape) for m in refined] == [
+        (batch, channels, *m.shape[2:]) for channels, m in zip(model.pyramid_channels, maps, strict=True)
+    ]
+    assert features is refined[0]
 
 
 def conv(layer, features):
@@ -59,8 +63,8 @@ def test_equals_the_figure():
     for lateral, block, features in zip(model.laterals, model.refinements, reversed(maps), strict=True):
         coarser = literal_refinement(block, conv(lateral, features), coarser)
         expected.append(coarser)
-    logits, refined = model(maps, (70, 90))
-    for got, wanted in zip(refined, expected, strict=True):
+    logits, _, refined = model(maps, (70, 90))
+    for got, wanted in zip(reversed(refined), expected, strict=True):
         torch.testing.assert_close(got, wanted)
     head = conv(model.classifier[2], unit(model.classifier[1], unit(model.classifier[0], coarser)))
     torch.testing.assert_close(logits, F.interpolate(head, (70, 90), mode="bilinear"))
@@ -86,14 +90,14 @@ def test_over_a_backbone_of_timm(name):
     backbone = timm.create_model(name, features_only=True, out_indices=indices, pretrained=False)
     model = RefineNet(backbone.feature_info.channels(), num_classes=22, channels=16)
     image = torch.randn(2, 3, 96, 128)
-    logits, refined = model(backbone(image), (96, 128))
+    logits, _, refined = model(backbone(image), (96, 128))
     assert logits.shape == (2, 22, 96, 128)
-    assert [m.shape[2:] for m in refined] == [(96 // s, 128 // s) for s in (32, 16, 8, 4)]
+    assert [m.shape[2:] for m in refined] == [(96 // s, 128 // s) for s in (4, 8, 16, 32)]
 
 
 def test_the_maps_are_checked():
     model = RefineNet((3, 4), num_classes=5, channels=8)
-    with pytest.raises(ValueError, match="maps must hold 2 maps, got 1"):
+    with pytest.raises(ValueError, match="features must hold 2 maps, got 1"):
         model(backbone_maps((32, 32), (3,)), (32, 32))
-    with pytest.raises(ValueError, match=r"maps\[1\] must have shape \(1, 4, 4, 4\) \(4 channels\)"):
+    with pytest.raises(ValueError, match=r"features\[1\] must have shape \(1, 4, 4, 4\) \(4 channels\)"):
         model(backbone_maps((32, 32), (3, 5)), (32, 32))

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import pytest
@@ -87,3 +88,27 @@ def test_extreme_half_precision_scores_stay_finite(dtype, sign):
     assert total.dtype == torch.float32
     assert total.isfinite()
     assert fake.grad.isfinite().all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 9), st.integers(0, 2**16))
+def test_reductions(n, seed):
+    real, fake = torch.randn(2, 2, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    for loss, arguments in (
+        (lsgan_discriminator_loss, (real, fake)),
+        (lsgan_generator_loss, (fake,)),
+        (minimax_discriminator_loss, (real, fake)),
+        (minimax_generator_loss, (fake,)),
+        (functools.partial(minimax_generator_loss, saturating=False), (fake,)),
+    ):
+        values = loss(*arguments, reduction="none")
+        assert values.shape == fake.shape
+        torch.testing.assert_close(loss(*arguments), values.mean())
+        torch.testing.assert_close(loss(*arguments, reduction="sum"), values.sum())
+
+
+def test_reductions_that_are_refused():
+    with pytest.raises(ValueError, match=r"fake_scores must have the shape of real_scores, \(3,\)"):
+        lsgan_discriminator_loss(torch.zeros(3), torch.zeros(4), reduction="none")
+    with pytest.raises(ValueError, match="reduction must be one of 'none', 'mean', 'sum', got 'all'"):
+        minimax_generator_loss(torch.zeros(3), reduction="all")

@@ -37,9 +37,29 @@ def test_equals_the_equation(arguments):
     a, b, mask = arguments
     sums = literal_sums(a, b, mask)
     counts = [int(area) * a.shape[1] for area in mask.sum(dim=(1, 2))]
-    assert masked_l2_loss(a, b, mask, reduction="sum").tolist() == pytest.approx(sums, rel=1e-12)
     means = [total / count if count else 0.0 for total, count in zip(sums, counts, strict=True)]
-    assert masked_l2_loss(a, b, mask).tolist() == pytest.approx(means, rel=1e-12)
+    for element_reduction, of_images in (("sum", sums), ("mean", means)):
+        expected = {"none": of_images, "mean": sum(of_images) / len(of_images), "sum": sum(of_images)}
+        for reduction, value in expected.items():
+            loss = masked_l2_loss(a, b, mask, element_reduction=element_reduction, reduction=reduction)
+            assert loss.tolist() == pytest.approx(value, rel=1e-12)
+    assert masked_l2_loss(a, b, mask).item() == pytest.approx(sum(means) / len(means), rel=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(inputs(), st.integers(0, 2**16))
+def test_levels_add_up_and_label_maps_serve(arguments, seed):
+    a, b, mask = arguments
+    coarse = torch.randn(2, len(a), 2, 1, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    for reduction in ("none", "mean", "sum"):
+        both = masked_l2_loss([a, coarse[0]], [b, coarse[1]], mask, reduction=reduction)
+        levels = [masked_l2_loss(*level, mask, reduction=reduction) for level in ((a, b), coarse)]
+        torch.testing.assert_close(both, levels[0] + levels[1])
+        labels = torch.where(mask, 7, 3).to(torch.uint8)
+        torch.testing.assert_close(
+            masked_l2_loss(a, b, labels, ignore_index=3, reduction=reduction),
+            masked_l2_loss(a, b, mask, reduction=reduction),
+        )
 
 
 @settings(max_examples=20, deadline=None)
@@ -53,11 +73,15 @@ def test_symmetry_shift_and_scale(arguments, scale):
     assert not masked_l2_loss(a, a, mask).any()
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_gradients(reduction):
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("element_reduction", ["mean", "sum"])
+def test_gradients(element_reduction, reduction):
     a, b = (torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
     mask = torch.rand(2, 4, 5) < 0.5
-    assert torch.autograd.gradcheck(lambda a, b: 0.3 * masked_l2_loss(a, b, mask, reduction=reduction), (a, b))
+    assert torch.autograd.gradcheck(
+        lambda a, b: 0.3 * masked_l2_loss(a, b, mask, element_reduction=element_reduction, reduction=reduction),
+        (a, b),
+    )
 
 
 def test_the_background_has_no_effect():
@@ -102,7 +126,9 @@ def test_half_precision_does_not_overflow(dtype):
 def test_vmap_and_leading_dimensions_agree():
     a, b = torch.randn(2, 3, 4, 5, 6), torch.randn(2, 3, 4, 5, 6)
     mask = torch.rand(2, 3, 5, 6) < 0.5
-    torch.testing.assert_close(torch.vmap(masked_l2_loss)(a, b, mask), masked_l2_loss(a, b, mask))
+    torch.testing.assert_close(
+        torch.vmap(masked_l2_loss)(a, b, mask), masked_l2_loss(a, b, mask, reduction="none").mean(1)
+    )
 
 
 def test_compiles_to_one_graph():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from correspondence_losses.functional import patch_nce_loss, segment_contrastive_loss
+from correspondence_losses.functional import detcon_loss, info_nce_loss
 
 seeds = st.integers(0, 2**16)
 examples = settings(max_examples=30, deadline=None)
@@ -26,8 +26,8 @@ def cosine(a: Tensor, b: Tensor) -> float:
     return float(a @ b / (a.norm() * b.norm()))
 
 
-def literal_patch_nce(queries, keys, temperature, valid, cells) -> float:
-    losses = []
+def literal_patch_nce(queries, keys, temperature, valid, cells) -> list[float]:
+    losses = [0.0] * len(queries)
     count = len(queries)
     for i in (i for i in range(count) if valid[i]):
         positive = math.exp(cosine(queries[i], keys[i]) / temperature)
@@ -36,24 +36,22 @@ def literal_patch_nce(queries, keys, temperature, valid, cells) -> float:
             for j in range(count)
             if j != i and valid[j] and cells[j] != cells[i]
         )
-        losses.append(-math.log(positive / (positive + negatives)))
-    return sum(losses) / max(len(losses), 1)
+        losses[i] = -math.log(positive / (positive + negatives))
+    return losses
 
 
-def literal_segment_contrast(views, present, temperature) -> float:
+def literal_segment_contrast(views, present, temperature) -> list[float]:
     """Over a list of the two views' vectors of all segments of all images."""
-    total = 0.0
+    losses = [0.0] * len(views[0])
     count = len(views[0])
     for own, other in ((0, 1), (1, 0)):
-        losses = []
         for m in (m for m in range(count) if present[0][m] and present[1][m]):
             across = [math.exp(cosine(views[own][m], views[other][n]) / temperature) for n in range(count)]
             within = [math.exp(cosine(views[own][m], views[own][n]) / temperature) for n in range(count)]
             below = sum(value for n, value in enumerate(across) if present[other][n])
             below += sum(value for n, value in enumerate(within) if present[own][n] and n != m)
-            losses.append(-math.log(across[m] / below))
-        total += sum(losses) / max(len(losses), 1)
-    return total
+            losses[m] -= math.log(across[m] / below)
+    return losses
 
 
 @examples
@@ -62,13 +60,23 @@ def test_patch_nce_equation(seed, k, d, temperature):
     queries, keys = draw(seed, 2, 3, k, d)
     valid = mask(seed, 3, k)
     cells = torch.randint(4, (3, k), generator=torch.Generator().manual_seed(seed))
-    actual = patch_nce_loss(queries, keys, temperature=temperature, valid=valid, key_cells=cells)
-    for image in range(3):
-        expected = literal_patch_nce(queries[image], keys[image], temperature, valid[image], cells[image])
-        assert actual[image].item() == pytest.approx(expected, abs=1e-9)
-    everything = patch_nce_loss(queries, keys, temperature=temperature)
+    expected = [
+        literal_patch_nce(queries[image], keys[image], temperature, valid[image], cells[image]) for image in range(3)
+    ]
+    total = sum(map(sum, expected))
+    for reduction, value in {
+        "none": [value for image in expected for value in image],
+        "sum": [total],
+        "mean": [total / max(int(valid.sum()), 1)],
+    }.items():
+        actual = info_nce_loss(
+            queries, keys, temperature=temperature, valid=valid, key_cells=cells, reduction=reduction
+        )
+        assert actual.shape == ((3, k) if reduction == "none" else ())
+        assert actual.flatten().tolist() == pytest.approx(value, abs=1e-9)
+    everything = info_nce_loss(queries, keys, temperature=temperature, reduction="none")
     expected = literal_patch_nce(queries[0], keys[0], temperature, torch.ones(k), torch.arange(k))
-    assert everything[0].item() == pytest.approx(expected, abs=1e-9)
+    assert everything[0].tolist() == pytest.approx(expected, abs=1e-9)
 
 
 @examples
@@ -76,13 +84,25 @@ def test_patch_nce_equation(seed, k, d, temperature):
 def test_segment_contrast_equation(seed, b, s, temperature):
     means_a, means_b = draw(seed, 2, b, s, 3)
     present_a, present_b = mask(seed, 2, b, s)
-    actual = segment_contrastive_loss(
-        means_a, means_b, temperature=temperature, present_a=present_a, present_b=present_b
-    )
     expected = literal_segment_contrast(
         (means_a.flatten(0, 1), means_b.flatten(0, 1)), (present_a.flatten(), present_b.flatten()), temperature
     )
-    assert actual.item() == pytest.approx(expected, abs=1e-9)
+    shared = int((present_a & present_b).sum())
+    for reduction, value in {
+        "none": expected,
+        "sum": [sum(expected)],
+        "mean": [sum(expected) / max(shared, 1)],
+    }.items():
+        actual = detcon_loss(
+            means_a,
+            means_b,
+            temperature=temperature,
+            present_a=present_a,
+            present_b=present_b,
+            reduction=reduction,
+        )
+        assert actual.shape == ((b, s) if reduction == "none" else ())
+        assert actual.flatten().tolist() == pytest.approx(value, abs=1e-9)
 
 
 @examples
@@ -92,7 +112,7 @@ def test_segment_contrast_equals_detcon(seed, b, s):
     means = draw(seed, 2, b, s, 4).float()
     ours, theirs = means.clone().requires_grad_(), means.clone().requires_grad_()
     labels = torch.arange(s).expand(b, -1)
-    loss = segment_contrastive_loss(*ours, temperature=0.3)
+    loss = detcon_loss(*ours, temperature=0.3)
     expected = peer(*theirs, labels, labels)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
@@ -106,23 +126,23 @@ def test_invariances(seed, scale):
     a, b = draw(seed, 2, 3, 5, 4)
     rotation = torch.linalg.qr(draw(seed, 4, 4)).Q
     order = torch.randperm(5, generator=torch.Generator().manual_seed(seed))
-    for loss in (lambda a, b: patch_nce_loss(a, b).sum(), segment_contrastive_loss):
+    for loss in (info_nce_loss, detcon_loss):
         for other in (loss(scale * a, b), loss(a @ rotation, b @ rotation), loss(a[:, order], b[:, order])):
             torch.testing.assert_close(other, loss(a, b))
-    torch.testing.assert_close(segment_contrastive_loss(b, a), segment_contrastive_loss(a, b))
+    torch.testing.assert_close(detcon_loss(b, a), detcon_loss(a, b))
 
 
 def test_known_values():
     keys = torch.eye(4, dtype=torch.float64)
-    assert patch_nce_loss(keys, keys, temperature=0.01).item() == pytest.approx(0)
-    assert patch_nce_loss(torch.ones(4, 4), keys).item() == pytest.approx(math.log(4), rel=1e-6)
-    assert patch_nce_loss(keys[:1], keys[:1]) == 0  # no negatives
+    assert info_nce_loss(keys, keys, temperature=0.01).item() == pytest.approx(0)
+    assert info_nce_loss(torch.ones(4, 4), keys).item() == pytest.approx(math.log(4), rel=1e-6)
+    assert info_nce_loss(keys[:1], keys[:1]) == 0  # no negatives
 
 
 def losses(valid: Tensor):
     return {
-        "patches": lambda a, b: patch_nce_loss(a, b, valid=valid).sum(),
-        "segments": lambda a, b: segment_contrastive_loss(a, b, present_a=valid, present_b=valid.flip(-1)),
+        "patches": lambda a, b: info_nce_loss(a, b, valid=valid),
+        "segments": lambda a, b: detcon_loss(a, b, present_a=valid, present_b=valid.flip(-1)),
     }
 
 
@@ -191,20 +211,25 @@ A = torch.randn(2, 4, 3)
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: patch_nce_loss(A.long(), A), TypeError, "queries must be"),
-        (lambda: patch_nce_loss(A[0, 0], A[0, 0]), ValueError, "queries must have shape"),
-        (lambda: patch_nce_loss(A, A[:1]), ValueError, r"keys must have shape \(2, 4, 3\)"),
-        (lambda: patch_nce_loss(A[:0], A[:0]), ValueError, "queries must not be empty"),
-        (lambda: patch_nce_loss(A, A, temperature=0), ValueError, "temperature must be above 0"),
-        (lambda: patch_nce_loss(A, A, valid=torch.ones(2, 4)), TypeError, "valid must be a bool"),
-        (lambda: patch_nce_loss(A, A, key_cells=torch.ones(2, 4)), TypeError, "key_cells must be an integer"),
-        (lambda: patch_nce_loss(A, A, key_cells=torch.ones(4, dtype=torch.int64)), ValueError, "key_cells must have"),
-        (lambda: patch_nce_loss(A, A.to("meta")), ValueError, "keys must be on the device of queries"),
-        (lambda: segment_contrastive_loss(A[0], A[0]), ValueError, r"means_a must have shape \(b, s, d\)"),
-        (lambda: segment_contrastive_loss(A, A[:, :1]), ValueError, "means_b must have shape"),
-        (lambda: segment_contrastive_loss(A, A, temperature=-1), ValueError, "temperature must be above 0"),
-        (lambda: segment_contrastive_loss(A, A, present_b=torch.ones(2, 4)), TypeError, "present_b must be a bool"),
-        (lambda: segment_contrastive_loss(A, A.long()), TypeError, "means_b must be"),
+        (lambda: info_nce_loss(A.long(), A), TypeError, "queries must be"),
+        (lambda: info_nce_loss(A[0, 0], A[0, 0]), ValueError, "queries must have shape"),
+        (lambda: info_nce_loss(A, A[:1]), ValueError, r"keys must have shape \(2, 4, 3\)"),
+        (lambda: info_nce_loss(A[:0], A[:0]), ValueError, "queries must not be empty"),
+        (lambda: info_nce_loss(A, A, temperature=0), ValueError, "temperature must be above 0"),
+        (
+            lambda: info_nce_loss(A, A, reduction="batchmean"),
+            ValueError,
+            "reduction must be one of 'none', 'mean', 'sum'",
+        ),
+        (lambda: info_nce_loss(A, A, valid=torch.ones(2, 4)), TypeError, "valid must be a bool"),
+        (lambda: info_nce_loss(A, A, key_cells=torch.ones(2, 4)), TypeError, "key_cells must be an integer"),
+        (lambda: info_nce_loss(A, A, key_cells=torch.ones(4, dtype=torch.int64)), ValueError, "key_cells must have"),
+        (lambda: info_nce_loss(A, A.to("meta")), ValueError, "keys must be on the device of queries"),
+        (lambda: detcon_loss(A[0], A[0]), ValueError, r"means_a must have shape \(b, s, d\)"),
+        (lambda: detcon_loss(A, A[:, :1]), ValueError, "means_b must have shape"),
+        (lambda: detcon_loss(A, A, temperature=-1), ValueError, "temperature must be above 0"),
+        (lambda: detcon_loss(A, A, present_b=torch.ones(2, 4)), TypeError, "present_b must be a bool"),
+        (lambda: detcon_loss(A, A.long()), TypeError, "means_b must be"),
     ],
 )
 def test_bad_input(call, error, words):

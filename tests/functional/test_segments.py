@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import correspondence_losses.functional._cpu_segments as module
-from correspondence_losses.functional.segments import (
+from correspondence_losses.functional import (
     SegmentStatistics,
     segment_invariance_loss,
     segment_separation_loss,

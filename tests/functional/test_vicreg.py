@@ -295,7 +295,7 @@ Z = torch.randn(4, 3)
         (lambda: invariance_loss(Z, Z.long()), TypeError, "z2 must be"),
         (lambda: invariance_loss(Z, Z.to("meta")), ValueError, "z2 must be on the device of z1"),
         (lambda: vicreg_terms(Z, Z, inv_coeff=-1), ValueError, "inv_coeff must be at least 0"),
-        (lambda: vicreg_terms(Z, Z, convention="paper"), ValueError, "convention must be one of equations"),
+        (lambda: vicreg_terms(Z, Z, convention="paper"), ValueError, "convention must be one of 'equations'"),
         (lambda: collapse_diagnostics(Z[:, :0]), ValueError, "z must not be empty"),
     ],
 )

@@ -61,7 +61,7 @@ class MemorySource(FrameSource):
     def splits(self):
         return ["train"]
 
-    def frames(self, split):  # noqa: ARG002
+    def frames(self, split):
         return list(self._frames)
 
     def cutout(self, frame):
@@ -70,7 +70,7 @@ class MemorySource(FrameSource):
     def label(self, frame):
         return self._frames[frame].label
 
-    def frame(self, frame, seed=0):  # noqa: ARG002
+    def frame(self, frame, seed=0):
         self.read.append(frame)
         return self._frames[frame]
 
@@ -81,5 +81,5 @@ class MemoryCache:
     def __init__(self, segments):
         self.segments = segments
 
-    def load(self, frame, size=None):  # noqa: ARG002
+    def load(self, frame, size=None):
         return self.segments[frame]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from correspondence_losses.correspond import Matches, gather_matches
-from correspondence_losses.functional import patch_nce_loss, segment_contrastive_loss
+from correspondence_losses.functional import detcon_loss, info_nce_loss
 from correspondence_losses.losses import PatchNCELoss, SegmentContrastiveLoss
 
 
@@ -30,10 +30,12 @@ def segments(b: int = 3) -> tuple[Tensor, Tensor]:
 def test_patch_nce_is_the_function_on_matched_cells():
     map_a, map_b = maps()
     found = matches()
-    of_images = patch_nce_loss(
-        *gather_matches(map_a, map_b, found), temperature=0.2, valid=found.valid, key_cells=found.index_b
-    )
-    torch.testing.assert_close(PatchNCELoss(0.2)(map_a, map_b, found), of_images[1:].mean())
+    vectors = gather_matches(map_a, map_b, found)
+    for reduction in ("none", "mean", "sum"):
+        expected = info_nce_loss(
+            *vectors, temperature=0.2, valid=found.valid, key_cells=found.index_b, reduction=reduction
+        )
+        torch.testing.assert_close(PatchNCELoss(0.2, reduction=reduction)(map_a, map_b, found), expected)
 
 
 def test_patch_nce_without_valid_matches_is_zero():
@@ -71,7 +73,7 @@ def test_segment_contrast_is_the_function_on_pooled_features(num_segments):
     labels_b = labels_b.clamp(max=2)  # the other view does not have all segments
     means_a, present_a = pooled(map_a.detach(), labels_a)
     means_b, present_b = pooled(map_b.detach(), labels_b)
-    expected = segment_contrastive_loss(means_a, means_b, temperature=0.2, present_a=present_a, present_b=present_b)
+    expected = detcon_loss(means_a, means_b, temperature=0.2, present_a=present_a, present_b=present_b)
     loss = SegmentContrastiveLoss(0.2, num_segments=num_segments)
     torch.testing.assert_close(loss(map_a, labels_a, map_b, labels_b).detach(), expected)
     masks_a, masks_b = (
@@ -122,7 +124,7 @@ MATCHES = matches()
     [
         (lambda: PatchNCELoss(0), ValueError, "temperature must be above 0"),
         (lambda: SegmentContrastiveLoss(-1), ValueError, "temperature must be above 0"),
-        (lambda: PatchNCELoss()(MAP_A, MAP_B[:1], MATCHES), ValueError, "map_b must have shape"),
+        (lambda: PatchNCELoss()(MAP_A, MAP_B[:1], MATCHES), ValueError, "features_b must have shape"),
         (
             lambda: PatchNCELoss()(MAP_A, MAP_B, MATCHES._replace(valid=MATCHES.valid[:, :1])),
             ValueError,

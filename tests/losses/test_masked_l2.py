@@ -19,17 +19,18 @@ def test_each_cell_is_masked_by_the_label_at_its_centre(height, width, rows, col
             pixel_row = (2 * row + 1) * height // (2 * rows)
             pixel_column = (2 * column + 1) * width // (2 * columns)
             mask[:, row, column] = labels[:, pixel_row, pixel_column] != 0
-    torch.testing.assert_close(MaskedL2Loss()(a, b, labels), masked_l2_loss(a, b, mask).mean())
+    torch.testing.assert_close(MaskedL2Loss()(a, b, labels), masked_l2_loss(a, b, mask))
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_levels_add_up(reduction):
-    criterion = MaskedL2Loss(reduction=reduction)
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("element_reduction", ["mean", "sum"])
+def test_levels_add_up(element_reduction, reduction):
+    criterion = MaskedL2Loss(element_reduction=element_reduction, reduction=reduction)
     a = [torch.randn(2, 4, 60 // s, 80 // s) for s in (16, 8, 4)]
     b = [torch.randn_like(level) for level in a]
     labels = torch.randint(0, 3, (2, 60, 80))
     levels = criterion.terms(a, b, labels).levels
-    torch.testing.assert_close(criterion(a, b, labels), torch.stack(levels).sum())
+    torch.testing.assert_close(criterion(a, b, labels), torch.stack(levels).sum(0))
     for index, level in enumerate(levels):
         torch.testing.assert_close(criterion(a[index], b[index], labels), level)
 

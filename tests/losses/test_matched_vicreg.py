@@ -139,8 +139,8 @@ MATCHES = random_matches(0, 2, 3, 12, 4, 1.0)
     [
         (lambda: MatchedVICRegLoss(statistics="images"), ValueError, "statistics must be"),
         (lambda: MatchedVICRegLoss(eps=0), ValueError, "eps must be above 0"),
-        (lambda: MatchedVICRegLoss()(MAP_A[0], MAP_B, MATCHES), ValueError, "map_a must have shape"),
-        (lambda: MatchedVICRegLoss()(MAP_A, MAP_B[:1], MATCHES), ValueError, "map_b must have shape"),
+        (lambda: MatchedVICRegLoss()(MAP_A[0], MAP_B, MATCHES), ValueError, "features_a must have shape"),
+        (lambda: MatchedVICRegLoss()(MAP_A, MAP_B[:1], MATCHES), ValueError, "features_b must have shape"),
         (
             lambda: MatchedVICRegLoss()(MAP_A, MAP_B, MATCHES._replace(valid=MATCHES.valid.float())),
             TypeError,

@@ -30,6 +30,10 @@ def test_is_the_mean_over_images_of_the_reduced_channels(case: tuple[Tensor, Ten
         per_image.append(channels.mean() if reduction == "mean" else channels.sum())
     assert per_image[2] == 0
     torch.testing.assert_close(loss(features, segments), torch.stack(per_image).mean())
+    for of_batch, expected in (("none", torch.stack(per_image)), ("sum", torch.stack(per_image).sum())):
+        other = SegmentRegularizationLoss(0.5, channel_reduction=reduction, reduction=of_batch)
+        torch.testing.assert_close(other(features, segments), expected)
+        torch.testing.assert_close(sum(other.terms(features, segments)), expected)
 
 
 def test_forward_is_the_sum_of_the_terms_and_masks_equal_labels(case: tuple[Tensor, Tensor]) -> None:
@@ -60,7 +64,8 @@ def test_ignore_index_none_makes_label_0_a_segment() -> None:
     ("options", "message"),
     [
         ({"beta": 0.0}, "beta must be above 0"),
-        ({"channel_reduction": "max"}, 'channel_reduction must be "mean" or "sum"'),
+        ({"channel_reduction": "max"}, "channel_reduction must be one of 'mean', 'sum', got 'max'"),
+        ({"reduction": "batch"}, "reduction must be one of 'none', 'mean', 'sum', got 'batch'"),
     ],
 )
 def test_bad_settings_name_the_argument(options: dict[str, Any], message: str) -> None:
@@ -69,8 +74,8 @@ def test_bad_settings_name_the_argument(options: dict[str, Any], message: str) -
 
 
 def test_bad_features_name_the_argument() -> None:
-    with pytest.raises(ValueError, match=r"features must have shape \(b, d, H, W\), got \(3, 4, 4\)"):
-        SegmentRegularizationLoss()(torch.zeros(3, 4, 4), torch.zeros(4, 4).long())
+    with pytest.raises(ValueError, match=r"features must have shape \(..., d, H, W\), got \(4, 4\)"):
+        SegmentRegularizationLoss()(torch.zeros(4, 4), torch.zeros(4).long())
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32, torch.uint32])

@@ -26,7 +26,7 @@ def test_equals_lightly(n, d, seed):
 @pytest.mark.parametrize("convention", ["equations", "vicreg", "vicregl"])
 def test_is_the_sum_of_its_terms_and_the_terms_those_of_the_function(convention):
     z1, z2 = torch.randn(2, 8, 16, dtype=torch.float64)
-    loss = VICRegLoss(1, 2, 3, 0.5, 1e-3, convention=convention)
+    loss = VICRegLoss(1, 2, 3, gamma=0.5, eps=1e-3, convention=convention)
     terms = loss.terms(z1, z2)
     assert terms == vicreg_terms(
         z1, z2, inv_coeff=1, var_coeff=2, cov_coeff=3, gamma=0.5, eps=1e-3, convention=convention

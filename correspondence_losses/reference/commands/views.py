@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.commands import call
 from correspondence_losses.reference.data import DataError, YCBVideo
 from correspondence_losses.reference.figures.view_sheets import draw_view_set
@@ -17,7 +18,6 @@ from correspondence_losses.reference.streams.arrangements import (
     Unpaired,
     single_object_frames,
 )
-from correspondence_losses.reference.streams.multi_crop import MultiCrop
 from correspondence_losses.reference.streams.view_stream import ViewStream
 
 ArrangementName = Literal["single_frame", "paired", "unpaired", "multiple_arrangements", "multiple_frames"]

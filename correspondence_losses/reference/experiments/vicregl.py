@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from correspondence_losses.correspond import feature_matches, location_matches, segment_matches
-from correspondence_losses.functional.vicreg import Convention
+from correspondence_losses.correspond import MultiCrop, feature_matches, location_matches, segment_matches
+from correspondence_losses.functional import Convention
 from correspondence_losses.losses import MatchedVICRegLoss, VICRegLLoss
 from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.experiments.family import FamilySettings
@@ -26,7 +26,6 @@ from correspondence_losses.reference.segments import FelzenszwalbSegmenter, Segm
 from correspondence_losses.reference.streams import (
     Arrangement,
     MatchedViewStream,
-    MultiCrop,
     MultipleArrangements,
     MultipleFrames,
     Paired,

@@ -1,21 +1,22 @@
 """RefineNet with its feature maps aligned between two domains (chapter 3)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from correspondence_losses.blocks import MultiLevelDiscriminator, RefineNet
+from correspondence_losses.blocks import HeadOutput, MultiLevelDiscriminator, RefineNet
 from correspondence_losses.losses import LSGANLoss, MaskedL2Loss
 from correspondence_losses.reference.models.backbone import Backbone
 
 __all__ = ["LEVELS", "FrameLevelModel"]
 
-LEVELS = {16: 1, 8: 2, 4: 3}
-"""The maps that can be aligned: by what part of the image's size they have, their place among RefineNet's maps, and
-how often a discriminator halves them."""
+LEVELS = {16: 2, 8: 1, 4: 0}
+"""The maps that can be aligned: by the stride of each, its place in RefineNet's pyramid."""
+
+_HALVINGS = {16: 1, 8: 2, 4: 3}
+"""How often a discriminator halves each, so that the patches of all have one size in the image."""
 
 
 class FrameLevelModel(nn.Module):
@@ -51,7 +52,8 @@ class FrameLevelModel(nn.Module):
         self.discriminator = None
         if adversarial_weight > 0:
             widths = [decoder_channels] * len(self.levels)
-            self.discriminator = MultiLevelDiscriminator(widths, [LEVELS[level] for level in self.levels])
+            halvings = [_HALVINGS[level] for level in self.levels]
+            self.discriminator = MultiLevelDiscriminator(widths, num_downsamples=halvings)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name; ``"loss"`` is to be minimised.
@@ -86,5 +88,5 @@ class FrameLevelModel(nn.Module):
         return self._logits_and_maps(images)[1]
 
     def _logits_and_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        output: Any = self.refinenet(self.backbone(images), (images.shape[-2], images.shape[-1]))
-        return output.logits, [output.maps[LEVELS[level]] for level in self.levels]
+        output: HeadOutput = self.refinenet(self.backbone(images), (images.shape[-2], images.shape[-1]))
+        return output.logits, [output.pyramid[LEVELS[level]] for level in self.levels]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
+from correspondence_losses.blocks import FPNFusionHead, HeadOutput, LinearHead, SAMPoolingBlock
 from correspondence_losses.reference.models.backbone import Backbone
 
 __all__ = ["SegmentationModel"]
@@ -54,12 +54,11 @@ class SegmentationModel(nn.Module):
         if head == "fpn":
             self.head = FPNFusionHead(channels, num_classes, fpn_channels)
         else:
-            self.head = LinearHead(channels[-1], num_classes)
+            self.head = LinearHead(channels, num_classes)
         self.sam_weight = sam_weight
         self.pooling = None
         if sam_weight > 0:
-            width = fpn_channels if head == "fpn" else channels[-1]
-            self.pooling = SAMPoolingBlock(width, proj_channels, beta)
+            self.pooling = SAMPoolingBlock(self.head.out_channels, proj_channels, beta)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name; ``"loss"``, eq. 4.8, is to be minimised.
@@ -112,10 +111,8 @@ class SegmentationModel(nn.Module):
         size = (images.shape[-2] // self.head_stride, images.shape[-1] // self.head_stride)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_backbone):
             maps: list[Tensor] = self.backbone(images)
-        if isinstance(self.head, FPNFusionHead):
-            logits, features = self.head(maps, size)
-            return logits, features
-        return self.head(maps[-1], size), maps[-1]
+        output: HeadOutput = self.head(maps, size)
+        return output.logits, output.features
 
     def _at_head_stride(self, labels: Tensor) -> Tensor:
         """Return labels (b, H, W) at the centres of the cells that the head's logits stand for."""

@@ -53,7 +53,7 @@ class VICRegLModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         channels = backbone.channels[-1]
-        self.head = None if num_classes is None else LinearHead(channels, num_classes)
+        self.head = None if num_classes is None else LinearHead(backbone.channels, num_classes)
         self.projector = LocalProjector(channels, projector_channels[:-1], projector_channels[-1])
         self.expander = None
         if vicregl_weight > 0:
@@ -100,7 +100,8 @@ class VICRegLModel(nn.Module):
         """
         if self.head is None:
             raise RuntimeError("the model has no head: it was made to train the backbone alone")
-        logits: Tensor = self.head(self.backbone(images)[-1], (images.shape[-2], images.shape[-1]))
+        size = (images.shape[-2], images.shape[-1])
+        logits: Tensor = self.head(self.backbone(images), size).logits
         return logits
 
     def project(self, images: Tensor) -> Tensor:

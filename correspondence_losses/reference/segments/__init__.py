@@ -2,20 +2,17 @@
 
 from correspondence_losses.reference.segments.cache import SegmentCache
 from correspondence_losses.reference.segments.felzenszwalb import FelzenszwalbSegmenter
-from correspondence_losses.reference.segments.masks import MaskSet, paint_masks
 from correspondence_losses.reference.segments.presegment import presegment, presegment_folder
 from correspondence_losses.reference.segments.sam import SAMCheckpointError, SAMSegmenter, download_checkpoint
 from correspondence_losses.reference.segments.segmenter import Segmenter
 
 __all__ = [
     "FelzenszwalbSegmenter",
-    "MaskSet",
     "SAMCheckpointError",
     "SAMSegmenter",
     "SegmentCache",
     "Segmenter",
     "download_checkpoint",
-    "paint_masks",
     "presegment",
     "presegment_folder",
 ]

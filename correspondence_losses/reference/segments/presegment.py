@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from correspondence_losses import __version__
+from correspondence_losses.functional import paint_masks
 from correspondence_losses.reference.data import BackgroundLike, FrameSource, ImageFolder, open_dataset
 from correspondence_losses.reference.segments.cache import SegmentCache
-from correspondence_losses.reference.segments.masks import paint_masks
 from correspondence_losses.reference.segments.sam import SAMSegmenter
 from correspondence_losses.reference.segments.segmenter import Segmenter
 
@@ -31,7 +33,7 @@ def presegment(
         source: The data set.
         frames: Ids of its frames.
         cache_dir: The folder of the cache, begun if there is none.
-        segmenter: What makes the masks, which are painted by :func:`paint_masks`.
+        segmenter: What makes the masks, which :func:`~correspondence_losses.functional.paint_masks` paints.
         min_area: Masks with fewer pixels are left out.
         progress: Show a progress bar.
 
@@ -41,7 +43,8 @@ def presegment(
     Raises:
         DataError: An image is missing or damaged, or the cache was made by other settings.
         OSError: A file of the cache cannot be written.
-        ValueError: ``min_area`` is negative, or a frame is not one of the source.
+        ValueError: ``min_area`` is negative, a frame is not one of the source, or an image has more segments than
+            the cache can hold, 65,535.
 
     Source:
         Sec. 4.5.1 of the thesis.
@@ -54,7 +57,7 @@ def presegment(
     missing = [frame for frame in dict.fromkeys(frames) if frame not in cache]
     for frame in tqdm(missing, desc=f"Segmenting ({segmenter.name})", unit="image", disable=not progress):
         image = source.image(frame)
-        cache.save(frame, paint_masks(segmenter(image), image.shape[:2], min_area=min_area))
+        cache.save(frame, _segments(segmenter, image, min_area))
     return cache
 
 
@@ -95,3 +98,10 @@ def presegment_folder(
     source = opener(data, background=background)
     frames = [frame for split in splits or source.splits() for frame in source.frames(split)[:limit]]
     presegment(source, frames, cache_dir, segmenter or SAMSegmenter(), min_area=min_area, progress=progress)
+
+
+def _segments(segmenter: Segmenter, image: NDArray[np.uint8], min_area: int) -> NDArray[np.uint16]:
+    labels = paint_masks(segmenter(image), image.shape[:2], min_area=min_area).numpy()
+    if labels.max() > np.iinfo(np.uint16).max:
+        raise ValueError(f"segments must be at most {np.iinfo(np.uint16).max}, got {labels.max()}")
+    return labels.astype(np.uint16)

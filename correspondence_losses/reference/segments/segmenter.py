@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from correspondence_losses.reference.segments.masks import MaskSet
+from correspondence_losses.functional import MaskSet
 
 
 class Segmenter(ABC):
@@ -19,7 +19,7 @@ class Segmenter(ABC):
 
     @abstractmethod
     def __call__(self, image: NDArray[np.uint8]) -> MaskSet:
-        """Segment an (H, W, 3) ``uint8`` RGB image into masks of its size, in any form :func:`paint_masks` takes."""
+        """Segment an (H, W, 3) ``uint8`` RGB image into masks of its size, as ``paint_masks`` takes them."""
 
     @abstractmethod
     def settings(self) -> dict[str, str | int | float]:

@@ -19,7 +19,6 @@ from correspondence_losses.reference.streams.batches import StepSampler, loader
 from correspondence_losses.reference.streams.crop import Crop, labels_at
 from correspondence_losses.reference.streams.crops import CropStream
 from correspondence_losses.reference.streams.images import Augmentation
-from correspondence_losses.reference.streams.multi_crop import ColorDistortion, MultiCrop
 from correspondence_losses.reference.streams.pairs import PairStream
 from correspondence_losses.reference.streams.picture import Picture, SeedFrame
 from correspondence_losses.reference.streams.samples import SampleStream
@@ -37,13 +36,11 @@ from correspondence_losses.reference.streams.view_stream import ViewStream
 __all__ = [
     "Arrangement",
     "Augmentation",
-    "ColorDistortion",
     "Crop",
     "CropStream",
     "LabelledImages",
     "MatchedViewSet",
     "MatchedViewStream",
-    "MultiCrop",
     "MultipleArrangements",
     "MultipleFrames",
     "PairStream",

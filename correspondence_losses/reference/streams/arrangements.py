@@ -20,9 +20,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
+from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.streams.crop import Crop
-from correspondence_losses.reference.streams.multi_crop import MultiCrop
 from correspondence_losses.reference.streams.picture import (
     Picture,
     SeedFrame,
@@ -174,7 +174,7 @@ class PosedArrangement(Arrangement):
 
     def _view(self, home: Picture, pictures: Iterator[Picture], crops: MultiCrop) -> PlacedView:
         for picture in islice(pictures, self.attempts):
-            crop = crops.draw(picture.image)
+            crop = _crop(picture, crops)
             if picture.locate(crop.grid(crops.cells(crops.small_size))).valid.any():
                 return PlacedView(picture, crop, crops.small_size)
         return _cut(home, crops, crops.small_size, 1)[0]
@@ -276,7 +276,11 @@ def single_object_frames(source: FrameSource) -> dict[int, list[tuple[FrameSourc
 
 
 def _cut(picture: Picture, crops: MultiCrop, size: int, count: int) -> list[PlacedView]:
-    return [PlacedView(picture, crops.draw(picture.image), size) for _ in range(count)]
+    return [PlacedView(picture, _crop(picture, crops), size) for _ in range(count)]
+
+
+def _crop(picture: Picture, crops: MultiCrop) -> Crop:
+    return Crop.draw(picture.image, crops.scale, crops.ratio, crops.flip)
 
 
 def _draw(items: Sequence[T]) -> T:

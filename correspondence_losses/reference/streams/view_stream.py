@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.seeding import FrameOrder, derive_seed
 from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams.arrangements import Arrangement, PlacedView
 from correspondence_losses.reference.streams.crop import labels_at
 from correspondence_losses.reference.streams.images import Augmentation
-from correspondence_losses.reference.streams.multi_crop import MultiCrop
 from correspondence_losses.reference.streams.picture import SeedFrame
 from correspondence_losses.reference.streams.view_set import LabelledImages, ViewSet
 

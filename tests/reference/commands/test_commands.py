@@ -280,7 +280,7 @@ def test_faults_of_the_code_keep_their_traceback() -> None:
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
-    """As in an environment with torch and einops alone."""
+    """As in an environment with torch alone."""
     (tmp_path / "jsonargparse.py").write_text("raise ModuleNotFoundError('no', name='jsonargparse')")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-m", "correspondence_losses.reference", "presets"]

@@ -7,10 +7,11 @@ import pytest
 import torch
 from ycb_layouts import real_sample
 
+from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.commands.views import draw_arrangements
 from correspondence_losses.reference.data import YCBVideo
 from correspondence_losses.reference.segments import FelzenszwalbSegmenter, presegment
-from correspondence_losses.reference.streams import MultiCrop, MultipleFrames, SingleFrame, ViewStream
+from correspondence_losses.reference.streams import MultipleFrames, SingleFrame, ViewStream
 
 
 def models():

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from ycb_layouts import random_frame, real_sample, synthetic_meta, write_original
 
+from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.functional.vicreg import Convention
 from correspondence_losses.reference.data import open_dataset
 from correspondence_losses.reference.engine import loop
@@ -27,7 +28,6 @@ from correspondence_losses.reference.runs.command_line import load_settings, pre
 from correspondence_losses.reference.runs.run import run
 from correspondence_losses.reference.runs.trained import TrainedModel
 from correspondence_losses.reference.segments import FelzenszwalbSegmenter
-from correspondence_losses.reference.streams import MultiCrop
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "ycb_vicregl.py"
 PRESETS = {name: preset for name, preset in load_presets().items() if preset.table in ("4.1", "4.2", "4.3")}

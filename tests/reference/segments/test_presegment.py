@@ -8,12 +8,12 @@ from jsonargparse import CLI
 from PIL import Image
 from ycb_layouts import random_frame, write_original
 
+from correspondence_losses.functional import paint_masks
 from correspondence_losses.reference.data import DataError, YCBVideo
 from correspondence_losses.reference.segments import (
     FelzenszwalbSegmenter,
     SegmentCache,
     Segmenter,
-    paint_masks,
     presegment,
     presegment_folder,
 )

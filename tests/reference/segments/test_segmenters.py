@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from ycb_layouts import real_sample
 
+from correspondence_losses.functional import paint_masks
 from correspondence_losses.reference.data import open_dataset
 from correspondence_losses.reference.segments import (
     FelzenszwalbSegmenter,
@@ -20,7 +21,6 @@ from correspondence_losses.reference.segments import (
     SAMSegmenter,
     Segmenter,
     download_checkpoint,
-    paint_masks,
 )
 from correspondence_losses.reference.segments.sam import CHECKPOINTS
 
@@ -205,7 +205,7 @@ def test_felzenszwalb_segments_of_real_frames_follow_objects() -> None:
     data = open_dataset(real_sample())
     for frame in ("data/0000/000001", "data/0002/000001"):
         image, label = data.image(frame), data.label(frame)
-        segments = paint_masks(FelzenszwalbSegmenter()(image), label.shape)
+        segments = paint_masks(FelzenszwalbSegmenter()(image), label.shape).numpy()
         assert 20 <= segments.max() <= 100
         counts = np.zeros((segments.max() + 1, 22), int)
         np.add.at(counts, (segments.ravel(), label.ravel()), 1)

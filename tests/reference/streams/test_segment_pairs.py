@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from plate_world import SIZE
 from test_views_arrangements import stream, world
 
+from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.streams import (
     MatchedViewStream,
-    MultiCrop,
     SingleFrame,
     collate_matched_views,
     segment_searches,

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plate_world import SIZE, MemoryCache, MemorySource, plate_frame, pose
 
+from correspondence_losses.correspond import ColorDistortion, MultiCrop
 from correspondence_losses.reference.streams import (
-    ColorDistortion,
-    MultiCrop,
     MultipleArrangements,
     MultipleFrames,
     Paired,

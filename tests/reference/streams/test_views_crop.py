@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from correspondence_losses.correspond import ViewGrid
-from correspondence_losses.reference.streams import ColorDistortion, Crop, MultiCrop, labels_at
+from correspondence_losses.reference.streams import Crop, labels_at
 
 HEIGHT, WIDTH = 90, 120
 
@@ -109,44 +109,3 @@ def test_a_valid_point_outside_the_labels_is_an_error():
     grid = ViewGrid.from_points(torch.tensor([[[[2.0, 0.0]]]]))
     with pytest.raises(ValueError, match="2 x 2"):
         labels_at(torch.ones(2, 2, dtype=torch.int64), grid)
-
-
-def test_without_distortion_a_view_keeps_its_values():
-    plain = ColorDistortion(jitter=0, grayscale=0, blur=0, solarize=0).build()
-    image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
-    torch.testing.assert_close(plain(image), image / 255)
-
-
-@pytest.mark.parametrize("change", ["jitter", "grayscale", "blur", "solarize"])
-def test_each_distortion_changes_the_view(change):
-    off = dict.fromkeys(["jitter", "grayscale", "blur", "solarize"], 0.0)
-    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
-    torch.manual_seed(1)
-    changed = ColorDistortion(**{**off, change: 1.0}).build()(image)
-    assert changed.dtype == torch.float32
-    assert changed.isfinite().all()
-    assert not torch.allclose(changed, ColorDistortion(**off).build()(image))
-
-
-@pytest.mark.parametrize(
-    ("settings_", "message"),
-    [
-        ({"num_large": 0}, "num_large"),
-        ({"num_large": 1, "num_small": 0}, "num_small"),
-        ({"large_size": 225}, "large_size must be a multiple of the stride, 32, got 225"),
-        ({"small_size": 0}, "small_size"),
-        ({"stride": 0}, "stride"),
-        ({"scale": (0.0, 1.0)}, "scale"),
-        ({"scale": (0.5, 1.5)}, "scale"),
-        ({"ratio": (2.0, 1.0)}, "ratio"),
-        ({"flip": 1.5}, "flip"),
-    ],
-)
-def test_bad_settings(settings_, message):
-    with pytest.raises(ValueError, match=message):
-        MultiCrop(**settings_)
-
-
-def test_a_bad_probability_of_a_distortion():
-    with pytest.raises(ValueError, match="solarize must be a probability"):
-        ColorDistortion(solarize=-0.1)

@@ -6,13 +6,12 @@ from plate_world import SIZE
 from test_views_arrangements import stream, world
 from torch.utils.data import DataLoader, Subset
 
-from correspondence_losses.correspond import segment_matches
+from correspondence_losses.correspond import MultiCrop, segment_matches
 from correspondence_losses.losses import MatchedVICRegLoss, VICRegLLoss
 from correspondence_losses.reference.commands.views import draw_arrangements
 from correspondence_losses.reference.figures.view_sheets import draw_view_set
 from correspondence_losses.reference.scenes import SceneSettings, generate_scenes
 from correspondence_losses.reference.streams import (
-    MultiCrop,
     MultipleArrangements,
     Paired,
     SingleFrame,
