@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from correspondence_losses.reference.data import CLASS_NAMES, Frame, FrameSource
+from correspondence_losses.reference.data import CLASS_NAMES, Frame, FrameSource, SolidBackground
 
 HALF = 0.1
 INTRINSICS = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
@@ -56,6 +56,7 @@ class MemorySource(FrameSource):
 
     def __init__(self, frames, root="memory"):
         self.root, self._frames, self.read = Path(root), frames, []
+        self.background = SolidBackground()
 
     def splits(self):
         return ["train"]
@@ -63,7 +64,7 @@ class MemorySource(FrameSource):
     def frames(self, split):  # noqa: ARG002
         return list(self._frames)
 
-    def image(self, frame, seed=0):  # noqa: ARG002
+    def cutout(self, frame):
         return self._frames[frame].image
 
     def label(self, frame):

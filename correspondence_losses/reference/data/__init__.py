@@ -1,6 +1,12 @@
 """Reading YCB-Video, in its original layout and in BOP's, and folders of unlabelled images."""
 
-from correspondence_losses.reference.data.background import Background, BackgroundLike, ImageBackground, SolidBackground
+from correspondence_losses.reference.data.background import (
+    Background,
+    BackgroundLike,
+    ImageBackground,
+    SolidBackground,
+    lay_over,
+)
 from correspondence_losses.reference.data.bop import BOPYCBVideo
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.image_folder import ImageFolder
@@ -23,5 +29,6 @@ __all__ = [
     "RefinedImages",
     "SolidBackground",
     "YCBVideo",
+    "lay_over",
     "open_dataset",
 ]

@@ -4,11 +4,13 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from skimage import data
 
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.files import read_color
@@ -18,6 +20,8 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
 DEFAULT_COLOR = (124, 116, 104)
 """The mean colour of ImageNet: close to 0 in every channel after the usual normalisation."""
+
+_KEPT_SIZE = 1024
 
 
 class Background(ABC):
@@ -74,18 +78,30 @@ class ImageBackground(Background):
         rng = np.random.default_rng(int.from_bytes(digest[:16], "big"))
         path = self.paths[int(rng.integers(len(self.paths)))]
         centering = (float(rng.random()), float(rng.random()))
-        image = Image.fromarray(np.ascontiguousarray(read_color(path, upright=True)[..., :3]))
         height, width = size
-        fitted = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR, centering=centering)
+        fitted = ImageOps.fit(_picture(path), (width, height), Image.Resampling.BILINEAR, centering=centering)
         return np.array(fitted, dtype=np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _picture(path: Path) -> Image.Image:
+    """Read a picture; it is kept, smaller than it may be, since decoding takes longer than all that is done with it."""
+    picture = Image.fromarray(np.ascontiguousarray(read_color(path, upright=True)[..., :3]))
+    picture.thumbnail((_KEPT_SIZE, _KEPT_SIZE))
+    return picture
 
 
 BackgroundLike = Background | Sequence[int] | Path | str | None
 """A background, or what makes one: a colour, a folder of images, or nothing for the default colour."""
 
+EXAMPLES = Path("examples")
+"""Stands for the folder of scikit-image's example pictures, which show no object of YCB-Video."""
+
 
 def as_background(background: BackgroundLike) -> Background:
     """Make a :class:`Background` of a colour or a folder of images; ``None`` gives the default colour.
+
+    The path ``examples`` is the folder of the example pictures that come with scikit-image.
 
     Raises:
         DataError: The folder holds no image.
@@ -96,20 +112,24 @@ def as_background(background: BackgroundLike) -> Background:
     if isinstance(background, Background):
         return background
     if isinstance(background, (str, Path)):
-        return ImageBackground(background)
+        return ImageBackground(Path(data.__file__).parent if Path(background) == EXAMPLES else background)
     return SolidBackground(background)
 
 
 def composite(image: NDArray[np.uint8], background: Background, frame: str, seed: int) -> NDArray[np.uint8]:
-    """Lay an (H, W, 4) image over its background, by its alpha channel; an (H, W, 3) image is returned as it is.
-
-    ``alpha * color + (1 - alpha) * background``, rounded, with colours that are not premultiplied.
-    """
+    """Lay an (H, W, 4) image over its background, by :func:`lay_over`; an (H, W, 3) image is returned as it is."""
     if image.shape[2] == 3:
         return image
+    return lay_over(image, background.render(image.shape[:2], frame, seed))
+
+
+def lay_over(image: NDArray[np.uint8], behind: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay an (H, W, 4) image over an (H, W, 3) one.
+
+    ``alpha * color + (1 - alpha) * behind``, rounded, with colours that are not premultiplied.
+    """
     alpha = image[..., 3:].astype(np.uint32)
-    behind = background.render(image.shape[:2], frame, seed).astype(np.uint32)
-    mixed = alpha * image[..., :3] + (255 - alpha) * behind
+    mixed = alpha * image[..., :3] + (255 - alpha) * behind.astype(np.uint32)
     return ((mixed + 127) // 255).astype(np.uint8)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from correspondence_losses.reference.data.background import BackgroundLike, as_background, composite
+from correspondence_losses.reference.data.background import BackgroundLike, as_background
 from correspondence_losses.reference.data.checks import (
     check_intrinsics,
     check_object_ids,
@@ -69,7 +69,7 @@ class BOPYCBVideo(FrameSource):
     def __init__(self, root: Path | str, *, background: BackgroundLike = None) -> None:
         self.root = Path(root)
         self.class_names = CLASS_NAMES
-        self._background = as_background(background)
+        self.background = as_background(background)
         self._scenes: dict[str, dict[int, _Annotation]] = {}
         if not self.is_here(self.root):
             raise DataError(f"{self.root}: holds no train_real, train_synt, train_pbr or test with scenes SSSSSS")
@@ -93,9 +93,9 @@ class BOPYCBVideo(FrameSource):
         scenes = [scene for folder in _FOLDERS[split] for scene in _scenes(self.root / folder)]
         return [f"{scene.parent.name}/{scene.name}/{stem}" for scene in scenes for stem in _stems(scene)]
 
-    def image(self, frame: str, seed: int = 0) -> NDArray[np.uint8]:
-        """Return the (H, W, 3) RGB image of a frame, on its background if it has transparency."""
-        return composite(read_color(self._color(frame)), self._background, frame, seed)
+    def cutout(self, frame: str) -> NDArray[np.uint8]:
+        """Return the image of a frame: (H, W, 3) RGB, or RGBA if it has transparency."""
+        return read_color(self._color(frame))
 
     def label(self, frame: str) -> NDArray[np.uint8]:
         """Return the (H, W) class of each pixel, painted from the visible masks."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from correspondence_losses.reference.data.background import BackgroundLike, as_background, composite, find_images
+from correspondence_losses.reference.data.background import BackgroundLike, as_background, find_images
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.files import read_color
 from correspondence_losses.reference.data.source import Frame, FrameSource
@@ -32,7 +32,7 @@ class ImageFolder(FrameSource):
     def __init__(self, root: Path | str, *, background: BackgroundLike = None) -> None:
         self.root = Path(root)
         self.class_names = ()
-        self._background = as_background(background)
+        self.background = as_background(background)
         self._frames = [path.relative_to(self.root).as_posix() for path in find_images(self.root)]
         self._known = frozenset(self._frames)
 
@@ -45,11 +45,11 @@ class ImageFolder(FrameSource):
         self._check_split(split)
         return list(self._frames)
 
-    def image(self, frame: str, seed: int = 0) -> NDArray[np.uint8]:
-        """Return an image as (H, W, 3) RGB."""
+    def cutout(self, frame: str) -> NDArray[np.uint8]:
+        """Return an image as (H, W, 3) RGB, or RGBA if it has transparency."""
         if frame not in self._known:
             raise ValueError(f"frame must be one of the images below {self.root}, got {frame!r}")
-        return composite(read_color(self.root / frame, upright=True), self._background, frame, seed)
+        return read_color(self.root / frame, upright=True)
 
     def label(self, frame: str) -> NDArray[np.uint8]:
         """Raise :class:`DataError`: the images have no labels."""

@@ -32,6 +32,7 @@ class RefinedImages(FrameSource):
         self.root = Path(root)
         self.layout = f"{source.layout}, refined"
         self.class_names = source.class_names
+        self.background = source.background
         if not self.root.is_dir():
             raise DataError(f"{self.root}: is not a folder of refined images")
 
@@ -43,8 +44,8 @@ class RefinedImages(FrameSource):
         """Return the source's frames of a split."""
         return self.source.frames(split)
 
-    def image(self, frame: str, seed: int = 0) -> NDArray[np.uint8]:  # noqa: ARG002
-        """Return the refined image; it is opaque, so that there is no background to vary."""
+    def cutout(self, frame: str) -> NDArray[np.uint8]:
+        """Return the refined image, (H, W, 3) RGB: it is opaque."""
         size = self.source.label(frame).shape  # checks that the frame is one of the source's, too
         path = self.root / f"{frame}-color.png"
         image = read_color(path)

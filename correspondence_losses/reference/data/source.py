@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from correspondence_losses.reference.data.background import Background, composite
+
 SPLITS = ("train", "val", "keyframe", "synthetic")
 """The splits that a labelled data set may have."""
 
@@ -46,11 +48,13 @@ class FrameSource(ABC):
         root: The folder of the data set.
         layout: Which layout was found there, for the record of a run.
         class_names: The name of each label value; empty for unlabelled images.
+        background: What stands behind transparent images.
     """
 
     root: Path
     layout: str
     class_names: tuple[str, ...]
+    background: Background
 
     @abstractmethod
     def splits(self) -> list[str]:
@@ -66,8 +70,19 @@ class FrameSource(ABC):
         """
 
     @abstractmethod
+    def cutout(self, frame: str) -> NDArray[np.uint8]:
+        """Return a frame's image as its file holds it, ``uint8``: (H, W, 3) RGB, or (H, W, 4) RGBA if transparent.
+
+        Args:
+            frame: An id from :meth:`frames`.
+
+        Raises:
+            ValueError: ``frame`` is not an id of this source.
+            DataError: The file is missing or damaged.
+        """
+
     def image(self, frame: str, seed: int = 0) -> NDArray[np.uint8]:
-        """Return the (H, W, 3) ``uint8`` RGB image of a frame.
+        """Return the (H, W, 3) ``uint8`` RGB image of a frame, a transparent one on its background.
 
         Args:
             frame: An id from :meth:`frames`.
@@ -77,6 +92,7 @@ class FrameSource(ABC):
             ValueError: ``frame`` is not an id of this source.
             DataError: The file is missing or damaged.
         """
+        return composite(self.cutout(frame), self.background, frame, seed)
 
     @abstractmethod
     def label(self, frame: str) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from correspondence_losses.reference.data.background import BackgroundLike, as_background, composite
+from correspondence_losses.reference.data.background import BackgroundLike, as_background
 from correspondence_losses.reference.data.checks import check_label, check_size, read_frame_list
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.files import read_color, read_gray8, read_gray16, read_size
@@ -50,7 +50,7 @@ class YCBVideo(FrameSource):
     def __init__(self, root: Path | str, *, background: BackgroundLike = None) -> None:
         self.root = Path(root)
         self.class_names = CLASS_NAMES
-        self._background = as_background(background)
+        self.background = as_background(background)
         if not self.is_here(self.root):
             raise DataError(f"{self.root}: holds neither data/NNNN with frames nor data_syn")
         classes = self.root / "image_sets" / "classes.txt"
@@ -83,9 +83,9 @@ class YCBVideo(FrameSource):
         videos = [video for video in _videos(self.root) if (int(video.name) in _VAL_VIDEOS) == (split == "val")]
         return [f"data/{video.name}/{stem}" for video in videos for stem in _stems(video)]
 
-    def image(self, frame: str, seed: int = 0) -> NDArray[np.uint8]:
-        """Return the (H, W, 3) RGB image of a frame, a synthetic one on its background."""
-        return composite(read_color(self._file(frame, _COLOR)), self._background, frame, seed)
+    def cutout(self, frame: str) -> NDArray[np.uint8]:
+        """Return the image of a frame: (H, W, 3) RGB, or RGBA of a synthetic one."""
+        return read_color(self._file(frame, _COLOR))
 
     def label(self, frame: str) -> NDArray[np.uint8]:
         """Return the (H, W) class of each pixel."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-__all__ = ["CheckpointError", "load_checkpoint", "read_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointError", "load_checkpoint", "read_checkpoint", "save_checkpoint", "scored_weights"]
 
 
 class CheckpointError(ValueError):
@@ -67,6 +67,11 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
     return content
+
+
+def scored_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the weights of a model that its scores are of: the averaged ones where there are such."""
+    return {**checkpoint.get("model", {}), **checkpoint.get("average", {})}
 
 
 @contextmanager

@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-__all__ = ["SegmentationScores", "predict_classes", "score"]
+__all__ = ["MEANS", "SegmentationScores", "predict_classes", "score"]
+
+MEANS = ("mean_iou", "mean_iou_objects", "mean_iou_union")
+"""The means over classes of :meth:`SegmentationScores.metrics`: present, without the background, present or found."""
 
 
 @dataclass(frozen=True)

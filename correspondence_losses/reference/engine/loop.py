@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,10 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor
 from tqdm import tqdm
 
+from correspondence_losses.reference.engine.averaging import WeightAverage
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from correspondence_losses.reference.engine.history import History
+from correspondence_losses.reference.engine.optimizer import set_learning_rate
 from correspondence_losses.reference.engine.sealed import Sealed, opened_inside
 from correspondence_losses.reference.seeding import seed_step
 
@@ -45,6 +47,7 @@ class TrainingPlan:
         learning_rate: From the step to the learning rate.
         seed: What the randomness of each step derives from.
         accumulate: Batches whose gradients are added up to one step.
+        clip_gradients: Greatest norm of a step's gradient; 0 clips nothing.
     """
 
     epochs: int
@@ -54,6 +57,7 @@ class TrainingPlan:
     learning_rate: Callable[[int], float]
     seed: int
     accumulate: int = 1
+    clip_gradients: float = 0.0
 
     @property
     def num_steps(self) -> int:
@@ -71,6 +75,7 @@ def train(
     plan: TrainingPlan,
     history: History,
     checkpoint: Path,
+    average: WeightAverage | None = None,
 ) -> None:
     """Train until the plan's end, from ``checkpoint`` if it is there.
 
@@ -87,6 +92,7 @@ def train(
         plan: How long, and when to do what.
         history: Where terms and metrics are logged.
         checkpoint: The file that the run is saved to and resumed from.
+        average: Average of the model's weights, which is taken further by each step and is what is evaluated.
 
     Raises:
         NonFiniteLossError: A loss term is NaN or infinite; the checkpoint before that step stays.
@@ -94,6 +100,8 @@ def train(
         Interrupted: The process got SIGINT or SIGTERM; the checkpoint is of the step just done.
     """
     state: dict[str, Any] = {"model": model, "optimizer": optimizer, "step": 0, "history": history.state_dict()}
+    if average is not None:
+        state["average"] = average.state_dict()
     if checkpoint.exists():
         load_checkpoint(fabric, checkpoint, state)
         try:
@@ -102,6 +110,12 @@ def train(
             raise CheckpointError(f"{checkpoint}: holds no history of a run ({error!r})") from error
         if type(state["step"]) is not int or not 0 <= state["step"] <= plan.num_steps:
             raise CheckpointError(f"{checkpoint}: is of step {state['step']!r}, the run has {plan.num_steps}")
+        if average is not None:
+            try:
+                average.load_state_dict(state["average"], num_updates=state["step"])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise CheckpointError(f"{checkpoint}: holds no average of this model's weights ({error!r})") from error
+            state["average"] = average.state_dict()
     step: int = state["step"]
 
     def save() -> None:
@@ -119,6 +133,8 @@ def train(
         while step < plan.num_steps:
             terms = _training_step(fabric, model, optimizer, islice(batches, plan.accumulate), step, plan)
             step += 1
+            if average is not None:
+                average.update()
             history.add_training(step, terms)
             progress.update()
             progress.set_postfix(_postfix(terms, history), refresh=False)
@@ -126,7 +142,8 @@ def train(
             if epoch_ends:
                 epoch = step // plan.steps_per_epoch
                 if evaluate is not None and (epoch % plan.evaluate_every == 0 or epoch == plan.epochs):
-                    history.add_evaluation(step, epoch, evaluate())
+                    with nullcontext() if average is None else average.applied():
+                        history.add_evaluation(step, epoch, evaluate())
                     model.train()
             history.seconds, since = history.seconds + time.perf_counter() - since, time.perf_counter()
             stopping = _any_process(fabric, stop())
@@ -146,8 +163,7 @@ def _training_step(
     plan: TrainingPlan,
 ) -> dict[str, float]:
     seed_step(plan.seed, step, fabric.global_rank)
-    for group in optimizer.param_groups:
-        group["lr"] = plan.learning_rate(step)
+    set_learning_rate(optimizer, plan.learning_rate(step))
     means: dict[str, float] = {}
     for index, batch in enumerate(batches, start=1):
         with fabric.no_backward_sync(model, enabled=index < plan.accumulate):
@@ -155,6 +171,8 @@ def _training_step(
             values = _checked(fabric, terms, step)
             fabric.backward(terms["loss"] / plan.accumulate)
         means = {name: means.get(name, 0.0) + value / plan.accumulate for name, value in values.items()}
+    if plan.clip_gradients:
+        fabric.clip_gradients(model, optimizer, max_norm=plan.clip_gradients)
     optimizer.step()
     optimizer.zero_grad()
     return means

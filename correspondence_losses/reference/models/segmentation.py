@@ -1,15 +1,14 @@
 """Backbone, head and pooling block as one module that computes its own training loss (eq. 4.8)."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
+from correspondence_losses.reference.models.backbone import Backbone
 
 __all__ = ["SegmentationModel"]
 
@@ -18,12 +17,13 @@ class SegmentationModel(nn.Module):
     """A segmentation model with the losses of the thesis's table 4.4.
 
     Args:
-        backbone: Returns a list of feature maps, finest first.
-        channels: Their channels.
+        backbone: Returns the feature maps.
         num_classes: Classes, background included.
         head: ``"fpn"`` for :class:`~correspondence_losses.blocks.FPNFusionHead`, ``"linear"`` for
             :class:`~correspondence_losses.blocks.LinearHead` on the coarsest map.
         fpn_channels: Width of the pyramid.
+        head_stride: Logits and losses are computed at this part of the image's height and width: 1 as in the thesis, 4
+            at a fraction of the cost. Image sizes are multiples of it. Predictions are upsampled.
         frozen_backbone: Train the head alone, on features that stay as they are.
         sam_weight: Weight of the pooling loss in eq. 4.8; with 0 there is no pooling block.
         proj_channels: Channels of the pooling block's projection.
@@ -32,12 +32,12 @@ class SegmentationModel(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
-        channels: list[int],
+        backbone: Backbone,
         *,
         num_classes: int,
         head: Literal["fpn", "linear"],
         fpn_channels: int,
+        head_stride: int,
         frozen_backbone: bool,
         sam_weight: float,
         proj_channels: int,
@@ -46,7 +46,10 @@ class SegmentationModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.frozen_backbone = frozen_backbone
-        backbone.requires_grad_(not frozen_backbone)
+        if frozen_backbone:
+            backbone.requires_grad_(False)
+        self.head_stride = head_stride
+        channels = backbone.channels
         self.head: FPNFusionHead | LinearHead
         if head == "fpn":
             self.head = FPNFusionHead(channels, num_classes, fpn_channels)
@@ -59,16 +62,19 @@ class SegmentationModel(nn.Module):
             self.pooling = SAMPoolingBlock(width, proj_channels, beta)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss terms of a batch by name; ``"loss"``, eq. 4.8, is to be minimised."""
-        images, label = batch["image"], batch["label"]
-        size = (label.shape[-2], label.shape[-1])
-        segmentation = F.cross_entropy(self._logits_and_features(images, size)[0].float(), label)
+        """Return the loss terms of a batch by name; ``"loss"``, eq. 4.8, is to be minimised.
+
+        Labelled and unlabelled images go through the network as one batch, so that it is one function of both.
+        """
+        images, label = batch["image"], self._at_head_stride(batch["label"])
+        if self.pooling is not None:
+            images = torch.cat([images, batch["unlabelled_image"]])
+        logits, features = self._logits_and_features(images)
+        segmentation = F.cross_entropy(logits[: len(label)].float(), label)
         if self.pooling is None:
             return {"loss": segmentation, "segmentation": segmentation}
-        segments = batch["segments"]
-        with _running_statistics(self):
-            features = self._logits_and_features(batch["unlabelled_image"], size)[1]
-        projection = self.pooling.project(features, segments.shape[-2:])
+        segments = self._at_head_stride(batch["segments"])
+        projection = self.pooling.project(features[len(label) :], segments.shape[-2:])
         invariance, separation = self.pooling.criterion.terms(projection, segments)
         return {
             "loss": segmentation + self.sam_weight * (invariance + separation),
@@ -86,7 +92,11 @@ class SegmentationModel(nn.Module):
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the logits (b, num_classes, H, W) of images (b, 3, H, W)."""
-        return self._logits_and_features(images, (images.shape[-2], images.shape[-1]))[0]
+        logits = self._logits_and_features(images)[0]
+        size = (images.shape[-2], images.shape[-1])
+        if logits.shape[-2:] == size:
+            return logits
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
     def project(self, images: Tensor) -> Tensor:
         """Return the pooling block's projection (b, proj_channels, H, W) of images (b, 3, H, W).
@@ -96,10 +106,10 @@ class SegmentationModel(nn.Module):
         """
         if self.pooling is None:
             raise RuntimeError("the model has no pooling block: its sam_weight is 0")
-        size = (images.shape[-2], images.shape[-1])
-        return self.pooling.project(self._logits_and_features(images, size)[1], size)
+        return self.pooling.project(self._logits_and_features(images)[1], images.shape[-2:])
 
-    def _logits_and_features(self, images: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        size = (images.shape[-2] // self.head_stride, images.shape[-1] // self.head_stride)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_backbone):
             maps: list[Tensor] = self.backbone(images)
         if isinstance(self.head, FPNFusionHead):
@@ -107,18 +117,7 @@ class SegmentationModel(nn.Module):
             return logits, features
         return self.head(maps[-1], size), maps[-1]
 
-
-@contextmanager
-def _running_statistics(model: nn.Module) -> Iterator[None]:
-    """Let batch normalisation take the statistics that prediction will take, and leave them as they are.
-
-    Those of a batch of both domains would be of neither, and cost more than the pooling loss brings.
-    """
-    training = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
-    for module in training:
-        module.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.train()
+    def _at_head_stride(self, labels: Tensor) -> Tensor:
+        """Return labels (b, H, W) at the centres of the cells that the head's logits stand for."""
+        stride = self.head_stride
+        return labels[:, stride // 2 :: stride, stride // 2 :: stride]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from correspondence_losses.blocks import GlobalExpander, LinearHead, LocalProjector
 from correspondence_losses.functional import VICRegTerms
 from correspondence_losses.losses import MatchedVICRegLoss, VICRegLLoss
+from correspondence_losses.reference.models.backbone import Backbone
 from correspondence_losses.reference.streams.segment_pairs import MatchedViewSet, SegmentSearch
 
 __all__ = ["VICRegLModel"]
@@ -26,7 +27,6 @@ class VICRegLModel(nn.Module):
 
     Args:
         backbone: Returns a list of feature maps, finest first; the last is used.
-        channels: Channels of the last map.
         num_classes: Classes of the linear head, background included; ``None`` for no head: eq. 4.9.
         projector_channels: Widths of the local projector's layers; the last is that of the embedding.
         expander_channels: The same of the global expander.
@@ -39,8 +39,7 @@ class VICRegLModel(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
-        channels: int,
+        backbone: Backbone,
         *,
         num_classes: int | None,
         projector_channels: Sequence[int],
@@ -53,6 +52,7 @@ class VICRegLModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        channels = backbone.channels[-1]
         self.head = None if num_classes is None else LinearHead(channels, num_classes)
         self.projector = LocalProjector(channels, projector_channels[:-1], projector_channels[-1])
         self.expander = None

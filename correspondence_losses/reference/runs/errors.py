@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from correspondence_losses.reference.engine.loop import NonFiniteLossError
-from correspondence_losses.reference.models.backbone import WeightsError
+from correspondence_losses.reference.models.weights import WeightsError
 
 __all__ = ["REPORTED", "one_line", "one_line_errors"]
 

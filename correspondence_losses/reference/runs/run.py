@@ -14,10 +14,12 @@ from lightning_fabric.strategies import FSDPStrategy
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from correspondence_losses.reference.engine.averaging import WeightAverage
 from correspondence_losses.reference.engine.checkpoint import CheckpointError
-from correspondence_losses.reference.engine.evaluation import SegmentationScores, predict_classes, score
+from correspondence_losses.reference.engine.evaluation import MEANS, SegmentationScores, predict_classes, score
 from correspondence_losses.reference.engine.history import History
 from correspondence_losses.reference.engine.loop import TrainingPlan, train
+from correspondence_losses.reference.engine.optimizer import create_optimizer, parameter_rates
 from correspondence_losses.reference.engine.schedule import LearningRateSchedule
 from correspondence_losses.reference.experiments import FAMILIES, FamilySettings
 from correspondence_losses.reference.experiments.record import plain, versions
@@ -25,7 +27,7 @@ from correspondence_losses.reference.experiments.run_data import RunData, spread
 from correspondence_losses.reference.figures.colors import colorize
 from correspondence_losses.reference.figures.plots import Panel, plot_curves, plot_predictions
 from correspondence_losses.reference.files import empty_folder, held_folder, read_json, write_json
-from correspondence_losses.reference.models.backbone import has_batch_norm
+from correspondence_losses.reference.models.backbone import Backbone, has_batch_norm
 from correspondence_losses.reference.seeding import seed_step
 from correspondence_losses.reference.streams.batches import StepSampler, loader
 
@@ -121,18 +123,25 @@ class _Run:
         model = settings.create_model(len(self.data.source.class_names))
         if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)
+        backbone = getattr(model, "backbone", None)
+        stages = backbone.stages() if isinstance(backbone, Backbone) else []
+        self.backbone_weights = backbone.weights if isinstance(backbone, Backbone) else {}
+        rates = parameter_rates(
+            model, stages, backbone_lr_scale=settings.backbone_lr_scale, layer_decay=settings.layer_decay
+        )
         # Set up one after the other, since a model that is sharded has other parameters afterwards.
         self.model: Any = fabric.setup_module(_with_joint_statistics(fabric, model))
         for method in self.task.methods:
             self.model.mark_forward_method(method)
-        optimizer_type = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-        self.optimizer: Any = fabric.setup_optimizers(
-            optimizer_type(
-                [parameter for parameter in self.model.parameters() if parameter.requires_grad],
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-            )
+        optimizer = create_optimizer(
+            self.model.module,
+            settings.optimizer,
+            rates,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
         )
+        self.optimizer: Any = fabric.setup_optimizers(optimizer)
+        self.average = WeightAverage(self.model.module, settings.weight_average) if settings.weight_average else None
 
     def run(self) -> dict[str, Any]:
         settings = self.settings
@@ -150,6 +159,7 @@ class _Run:
             ),
             seed=settings.seed,
             accumulate=settings.accumulate,
+            clip_gradients=settings.clip_gradients,
         )
         history = History(settings.output if self.is_first else None, settings.log_every)
         train(
@@ -161,10 +171,12 @@ class _Run:
             plan=plan,
             history=history,
             checkpoint=settings.output / _CHECKPOINT_FILE,
+            average=self.average,
         )
         history.close()
         self.model.eval()
-        self._draw(history)
+        with nullcontext() if self.average is None else self.average.applied():
+            self._draw(history)
         results = self._results(history)
         if self.is_first:
             write_json(settings.output / "results.json", results)
@@ -239,7 +251,7 @@ class _Run:
         scores: dict[str, Any] = {}
         if averaged:
             scores = {
-                "mean_iou": float(np.mean([row["mean_iou"] for row in averaged])),
+                **{name: float(np.mean([row[name] for row in averaged])) for name in MEANS},
                 "averaged_evaluations": len(averaged),
                 "final": history.evaluation[-1],
                 "evaluations": history.evaluation,
@@ -247,6 +259,7 @@ class _Run:
         return {
             "family": _family(settings),
             **scores,
+            "backbone_weights": self.backbone_weights,
             "data": {
                 "root": str(self.data.source.root),
                 "layout": self.data.source.layout,

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from correspondence_losses.reference.data import CLASS_NAMES
-from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
+from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
 from correspondence_losses.reference.engine.evaluation import predict_classes
 from correspondence_losses.reference.runs.command_line import load_settings
 from correspondence_losses.reference.streams.images import image_to_tensor
@@ -44,7 +44,7 @@ class TrainedModel:
         blank: dict[str, Any] = {name: None for name in _STARTS if hasattr(self.settings, name)}
         model = dataclasses.replace(self.settings, pretrained=False, **blank).create_model(len(CLASS_NAMES))
         try:
-            model.load_state_dict(checkpoint["model"])
+            model.load_state_dict(scored_weights(checkpoint))
             self.step = int(checkpoint["step"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: does not hold the model of {run}: {error}") from error
@@ -56,7 +56,7 @@ class TrainedModel:
     @torch.no_grad()
     def classes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the class (H, W) of each pixel of an (H, W, 3) RGB image."""
-        inputs = image_to_tensor(image, self.settings.image_size)[None].to(self.fabric.device)
+        inputs = image_to_tensor(image, self.settings.predicted_at)[None].to(self.fabric.device)
         predicted = predict_classes(self._model, inputs, (image.shape[0], image.shape[1]))
         classes: NDArray[np.uint8] = predicted.to(torch.uint8).cpu().numpy()
         return classes

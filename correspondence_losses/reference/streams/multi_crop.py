@@ -7,7 +7,6 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from correspondence_losses.reference.streams.crop import Crop
-from correspondence_losses.reference.streams.images import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["ColorDistortion", "MultiCrop"]
 
@@ -45,7 +44,7 @@ class ColorDistortion:
         _check_probabilities(self, "jitter", "grayscale", "blur", "solarize")
 
     def build(self) -> v2.Compose:
-        """Return the transform from ``uint8`` views to normalised ``float32`` ones."""
+        """Return the transform from ``uint8`` views to ``float32`` ones with values from 0 to 1."""
         jitter = v2.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue)
         kernel = 2 * round(3 * self.blur_sigma[1]) + 1
         return v2.Compose([
@@ -54,7 +53,6 @@ class ColorDistortion:
             v2.RandomApply([v2.GaussianBlur(kernel, self.blur_sigma)], self.blur),
             v2.RandomSolarize(128, self.solarize),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
         ])  # fmt: skip
 
 

@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from correspondence_losses.reference.data import FrameSource
+from correspondence_losses.reference.data import FrameSource, lay_over
 from correspondence_losses.reference.seeding import FrameOrder, derive_seed
 from correspondence_losses.reference.segments import SegmentCache
+from correspondence_losses.reference.streams.clutter import lay_shapes
 from correspondence_losses.reference.streams.images import Augmentation, as_image, as_mask
 
 __all__ = ["SampleStream"]
 
-_LABELLED, _UNLABELLED, _AUGMENTATION = 1, 2, 3
+_LABELLED, _UNLABELLED, _AUGMENTATION, _PASTED, _CLUTTER = 1, 2, 3, 6, 7
+_BEHIND, _LARGE = (2, 15), (0.08, 0.6)
+_BEFORE, _SMALL = (1, 3), (0.05, 0.25)
 
 
 class SampleStream(Dataset[dict[str, Tensor]]):
@@ -27,7 +30,7 @@ class SampleStream(Dataset[dict[str, Tensor]]):
     Args:
         labelled: Frames with labels, each with the source that reads it.
         unlabelled: Frames without, each with its source and the cache of its segments, or None; empty for none.
-        size: (H, W) of the samples.
+        size: (H, W) that images are resized to.
         augmentation: What is done to each image.
         seed: Seed of the run.
     """
@@ -44,28 +47,65 @@ class SampleStream(Dataset[dict[str, Tensor]]):
         self.labelled = labelled
         self.unlabelled = unlabelled
         self.seed = seed
-        self.transform = augmentation.build(size)
+        self.augmentation = augmentation
+        self.geometry, self.colors = augmentation.geometry(size), augmentation.colors()
         self.labelled_order = FrameOrder(len(labelled), seed, _LABELLED)
+        self.pasted_order = FrameOrder(len(labelled), seed, _PASTED)
         self.unlabelled_order = FrameOrder(len(unlabelled), seed, _UNLABELLED) if unlabelled else None
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return the sample at ``index`` of the endless stream."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, _AUGMENTATION, index))
-            source, frame = self.labelled[self.labelled_order[index]]
-            background = index // len(self.labelled)  # a transparent image gets another background each pass
-            image, label = self._transformed(source.image(frame, background), source.label(frame))
-            sample = {"image": image, "label": label}
+            image, label = self._labelled(index)
+            sample = {"image": self._colored(image), "label": torch.from_numpy(label)}
             if self.unlabelled_order is not None:
                 source, frame, cache = self.unlabelled[self.unlabelled_order[index]]
-                if cache is None:
-                    unlabelled: Tensor = self.transform(as_image(source.image(frame)))
-                    sample["unlabelled_image"] = unlabelled.as_subclass(Tensor)
-                else:
-                    image, segments = self._transformed(source.image(frame), cache.load(frame))
-                    sample |= {"unlabelled_image": image, "segments": segments}
+                cutout = source.cutout(frame)
+                labels = np.zeros(cutout.shape[:2], np.int64) if cache is None else cache.load(frame)
+                cutout, segments = self._placed(cutout, labels)
+                behind = source.background.render(segments.shape, frame, 0)
+                sample["unlabelled_image"] = self._colored(lay_over(cutout, behind))
+                if cache is not None:
+                    sample["segments"] = torch.from_numpy(segments)
             return sample
 
-    def _transformed(self, image: NDArray[np.uint8], labels: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
-        transformed = self.transform(as_image(image), as_mask(labels))
-        return tuple(tensor.as_subclass(Tensor) for tensor in transformed)
+    def _labelled(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return an image and its label: objects before a background, with others pasted onto them, and clutter."""
+        rng = np.random.default_rng(derive_seed(self.seed, _CLUTTER, index))
+        source, frame = self.labelled[self.labelled_order[index]]
+        cutout, label = self._placed(source.cutout(frame), source.label(frame))
+        # A transparent image gets another background each pass.
+        behind = source.background.render(label.shape, frame, index // len(self.labelled)).copy()
+        clutter = self.augmentation.clutter
+        if rng.random() < clutter:
+            lay_shapes(behind, rng, source.background, count=_BEHIND, size=_LARGE)
+        image = lay_over(cutout, behind)
+        if rng.random() < self.augmentation.copy_paste:
+            self._paste(image, label, rng, index)
+        if rng.random() < clutter:
+            label[lay_shapes(image, rng, source.background, count=_BEFORE, size=_SMALL)] = 0
+        return image, label
+
+    def _paste(self, image: NDArray[np.uint8], label: NDArray[np.int64], rng: np.random.Generator, index: int) -> None:
+        """Paste some objects of another labelled image, in place."""
+        source, frame = self.labelled[self.pasted_order[index]]
+        cutout, other = self._placed(source.cutout(frame), source.label(frame))
+        classes = np.unique(other[other > 0])
+        if len(classes):
+            chosen = rng.choice(classes, int(rng.integers(1, len(classes) + 1)), replace=False)
+            mask = np.isin(other, chosen)
+            image[mask], label[mask] = cutout[mask][:, :3], other[mask]
+
+    def _placed(
+        self, cutout: NDArray[np.uint8], labels: NDArray[np.integer]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return an image and its labels after the changes of geometry; the image is RGBA, transparent outside."""
+        if cutout.shape[2] == 3:
+            cutout = np.dstack([cutout, np.full(cutout.shape[:2], 255, np.uint8)])
+        image, mask = self.geometry(as_image(cutout), as_mask(labels))
+        return image.permute(1, 2, 0).numpy(), mask.numpy()
+
+    def _colored(self, image: NDArray[np.uint8]) -> Tensor:
+        tensor: Tensor = self.colors(as_image(image))
+        return tensor.as_subclass(Tensor)

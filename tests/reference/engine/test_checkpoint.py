@@ -14,7 +14,7 @@ from correspondence_losses.reference.engine.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from correspondence_losses.reference.models.backbone import WeightsError, create_backbone
+from correspondence_losses.reference.models.weights import WeightsError, read_weights
 from correspondence_losses.reference.segments import SAMCheckpointError, SAMSegmenter
 
 
@@ -61,7 +61,7 @@ def test_a_checkpoint_that_carries_code_is_refused(tmp_path: Path, monkeypatch: 
     with pytest.raises(CheckpointError):
         load_checkpoint(Fabric(accelerator="cpu", devices=1), tmp_path / "evil.pt", {"step": 0})
     with pytest.raises(WeightsError):
-        create_backbone("convnext_atto", pretrained=True, weights=tmp_path / "evil.pt")
+        read_weights("convnext_atto", tmp_path / "evil.pt")
     with pytest.raises(SAMCheckpointError):
         SAMSegmenter(tmp_path / "evil.pt", model_type="vit_b")
     assert not (tmp_path / "exploited").exists()

@@ -35,6 +35,7 @@ def changes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "data": str(root),
         "evaluation": "val",
         "backbone": "convnext_atto",
+        "pretrained": False,
         "batch_size": 1,
         "average_epochs": 1,
         "epochs": 1,
@@ -91,7 +92,17 @@ def test_a_sweep_is_its_runs(changes: dict[str, Any], tmp_path: Path, ran: list[
     assert rows["sam_fpn"]["runs"] == []
     table = (output / "results.md").read_text()
     here = f"{fpn['mean_iou_percent']:.2f} ± {fpn['standard_deviation_percent']:.2f}"
-    assert f"| FPN, synthetic labels | `fpn` | 80.29 | {here} | 2 | 1 | 1 x 1 |" in table
+    means = " | ".join(f"{fpn[name]:.2f}" for name in ("mean_iou_objects_percent", "mean_iou_union_percent"))
+    assert f"| FPN, synthetic labels | `fpn` | 80.29 | {here} | {means} |  | 2 | 1 | 1 x 1 |" in table
+    assert fpn["difference_percent"] is None  # none of its baseline's runs
+    real = rows["fpn_real"]
+    differences = [
+        b["mean_iou_percent"] - a["mean_iou_percent"] for a, b in zip(fpn["runs"], real["runs"], strict=True)
+    ]
+    assert real["difference_percent"]["mean"] == pytest.approx(statistics.fmean(differences))
+    half = abs(differences[0] - differences[1]) / 2 * 12.7062  # of two values, with Student's t of one degree
+    assert real["difference_percent"]["half_interval"] == pytest.approx(half, rel=1e-4)
+    assert f"{statistics.fmean(differences):+.2f} ± {half:.2f} (`fpn`)" in table
     assert "| SAM Pooling Block + FPN, synthetic labels | `sam_fpn` | 84.84 | not run |" in table
     assert f"- Data: {changes['data']} (ycb-video), scored on val" in table
 

@@ -111,11 +111,10 @@ def test_a_valid_point_outside_the_labels_is_an_error():
         labels_at(torch.ones(2, 2, dtype=torch.int64), grid)
 
 
-def test_without_distortion_a_view_is_only_normalised():
+def test_without_distortion_a_view_keeps_its_values():
     plain = ColorDistortion(jitter=0, grayscale=0, blur=0, solarize=0).build()
     image = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    torch.testing.assert_close(plain(image), (image / 255 - mean[:, None, None]) / std[:, None, None])
+    torch.testing.assert_close(plain(image), image / 255)
 
 
 @pytest.mark.parametrize("change", ["jitter", "grayscale", "blur", "solarize"])

@@ -29,6 +29,7 @@ class Preset:
         family: Whose settings these are.
         settings: Settings that differ from the family's defaults.
         note: What the thesis leaves open, and what was chosen.
+        baseline: The preset that this one adds something to: the difference is taken seed by seed.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Preset:
     family: str
     settings: dict[str, Any]
     note: str = ""
+    baseline: str | None = None
 
 
 @cache
