@@ -243,7 +243,10 @@ def test_rows_without_a_score_say_so(tmp_path: Path) -> None:
     }
     (folder / "results.json").write_text(json.dumps(results))
     write_results(tmp_path, {"9": [row]})
-    assert "| A row | `plain` |  | no score |  |  |  | 1 |  | 6 x 120 | 7 | 1 / 2 / 0 |" in (tmp_path / "results.md").read_text()
+    assert (
+        "| A row | `plain` |  | no score |  |  |  | 1 |  | 6 x 120 | 7 | 1 / 2 / 0 |"
+        in (tmp_path / "results.md").read_text()
+    )
 
 
 def test_two_sweeps_of_two_tables_run_a_shared_row_once(
