@@ -134,7 +134,7 @@ class CellTable:
             terms(self._vectors(rows_a[block]), self._vectors(rows_b[block]), None if valid is None else valid[block])
             for block in self._blocks(len(rows_a), rows_a[0].numel() * self._table.shape[1])
         ]
-        return torch.cat(found, dim=-1).split([len(cells.rows_a) for cells in call], dim=-1)
+        return torch.cat(found, dim=-1).split_with_sizes([len(cells.rows_a) for cells in call], dim=-1)
 
     def _vectors(self, rows: Tensor) -> Tensor:
         # The backward pass of an embedding adds up repeated rows in a fixed order on every device.

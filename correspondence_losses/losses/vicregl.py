@@ -225,13 +225,13 @@ class VICRegLLoss(VICRegModule):
         num_cells = [view.shape[-2] * view.shape[-1] for view in maps]
         by_location, by_feature = [], []
         for search in cells.plan(self._directions(num_cells, num_large, self.num_matches)):
-            z, other = (ViewGrid.cat([grids[view] for view in views]) for views in (search.sources, search.targets))
-            nearest = location_matches(z, other, search.num_matches)  # NN(p)
-            crops = z.axis_aligned and other.axis_aligned  # whose cells all have a match
+            p, other = (ViewGrid.cat([grids[view] for view in views]) for views in (search.sources, search.targets))
+            nearest = location_matches(p, other, search.num_matches)  # NN(p)
+            crops = p.axis_aligned and other.axis_aligned  # whose cells all have a match
             by_location.append(cells.matched(search, nearest, all_valid=crops))
         for search in cells.plan(self._directions(num_cells, num_large, self.num_feature_matches)):
-            z, other = cells.maps(search.sources), cells.maps(search.targets)
-            nearest = feature_matches(z, other, search.num_matches)  # NN'(z_p)
+            z, others = cells.maps(search.sources), cells.maps(search.targets)
+            nearest = feature_matches(z, others, search.num_matches)  # NN'(z_p)
             by_feature.append(cells.matched(search, nearest, all_valid=True))
 
         def vicreg(a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:

@@ -125,15 +125,15 @@ class _ObjectWindow(v2.Transform):  # type: ignore[misc]  # torchvision has no t
         extent = v2.functional.get_size(flat_inputs[0])
         masks = [item for item in flat_inputs if isinstance(item, tv_tensors.Mask)]
         found = masks[0].nonzero() if masks else torch.zeros(0, 2)
-        corner = [int(torch.randint(side - window + 1, ())) for side, window in zip(extent, self.size, strict=True)]
+        room = torch.tensor(extent) - torch.tensor(self.size)
         if len(found):
-            window = torch.tensor(self.size)
-            middle = found[int(torch.randint(len(found), ()))] + self._OFFSET * window * _uniform(-1, 1, 2)
-            corner = (
-                (middle - window / 2).round().int().clamp(min=torch.zeros(2).int(), max=torch.tensor(extent) - window)
-            )
-            corner = corner.tolist()
-        return {"top": corner[0], "left": corner[1], "height": self.size[0], "width": self.size[1]}
+            pixel = found[int(torch.randint(len(found), ()))]
+            offset = torch.tensor(self.size) * (self._OFFSET * _uniform(-1, 1, 2) - 0.5)
+            corner = (pixel + offset).round().clamp(min=torch.zeros(2), max=room)
+        else:
+            corner = (torch.rand(2) * (room + 1)).floor()
+        top, left = (int(side) for side in corner)
+        return {"top": top, "left": left, "height": self.size[0], "width": self.size[1]}
 
     def transform(self, inpt: Any, params: dict[str, int]) -> Any:
         return self._call_kernel(v2.functional.crop, inpt, **params)
@@ -153,7 +153,8 @@ class _Webcam(v2.Transform):  # type: ignore[misc]
         image = (grey + color * (image - grey)).clamp(0, 1) ** gamma
         image = image + noise * torch.randn(image.shape)
         smooth = v2.functional.gaussian_blur(image, [5, 5], [1.0, 1.0])
-        return tv_tensors.wrap((image + edges * (image - smooth)).clamp(0, 1), like=inpt)
+        picture: Tensor = tv_tensors.wrap((image + edges * (image - smooth)).clamp(0, 1), like=inpt)
+        return picture
 
     # Gain, gamma, contrast, colours, noise, edges.
     _SPANS = ((0.7, 1.3), (0.7, 1.4), (0.8, 1.6), (0.8, 1.7), (0.0, 0.06), (0.0, 2.0))
