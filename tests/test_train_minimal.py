@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ycb_layouts import random_frame, synthetic_meta, write_original
+from ycb_layouts import random_frame, write_original, write_tiny
 
 from correspondence_losses.reference.data import CLASS_NAMES
 from correspondence_losses.reference.engine.evaluation import SegmentationScores
@@ -19,12 +19,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "train_minimal.py"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("ycb")
-    for i in range(2):
-        frame = random_frame(i, size=(48, 64))
-        write_original(root, f"data_syn/{i:06d}", frame, synthetic_meta(frame), np.uint8(255 * (frame.label > 0)))
-        write_original(root, f"data/0000/{i + 1:06d}", random_frame(10 + i, size=(48, 64)))
-        write_original(root, f"data/0048/{i + 1:06d}", random_frame(20 + i, size=(40, 56)))
+    root = write_tiny(tmp_path_factory.mktemp("ycb"), count=2)
     (root / "image_sets").mkdir()
     for name, video in (("train", "0000"), ("keyframe", "0048")):
         (root / "image_sets" / f"{name}.txt").write_text(f"{video}/000001\n{video}/000002\n")
@@ -55,7 +50,7 @@ def test_it_imports_nothing_of_the_trainer() -> None:
 
 
 def test_its_score_is_that_of_the_trainer(data: Path, example: dict[str, Any]) -> None:
-    predictions = iter(torch.randint(0, 22, (2, 40, 56), generator=torch.Generator().manual_seed(0)))
+    predictions = iter(torch.randint(0, 22, (2, 48, 64), generator=torch.Generator().manual_seed(0)))
     drawn = []
 
     def model(images: torch.Tensor) -> tuple[torch.Tensor]:
@@ -67,7 +62,7 @@ def test_its_score_is_that_of_the_trainer(data: Path, example: dict[str, Any]) -
     confusion = torch.zeros(22, 22, dtype=torch.long)
     found = example["mean_iou"](model, frames)
     for prediction, i in zip(drawn, (20, 21), strict=True):
-        label = torch.from_numpy(random_frame(i, size=(40, 56)).label).long()
+        label = torch.from_numpy(random_frame(i, size=(48, 64)).label).long()
         confusion.index_put_((label.flatten(), prediction.flatten()), torch.ones(label.numel(), dtype=torch.long), True)
     assert found == pytest.approx(SegmentationScores(confusion, CLASS_NAMES).metrics()["mean_iou"], rel=1e-6)
 

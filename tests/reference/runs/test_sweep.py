@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ycb_layouts import random_frame, synthetic_meta, write_original
+from ycb_layouts import write_tiny
 
 from correspondence_losses.reference.__main__ import main
 from correspondence_losses.reference.engine.checkpoint import read_checkpoint
@@ -26,11 +26,7 @@ ROWS = ("fpn", "fpn_real")
 
 @pytest.fixture(scope="module")
 def changes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    root = tmp_path_factory.mktemp("ycb")
-    frame = random_frame(0, size=(48, 64))
-    write_original(root, "data_syn/000000", frame, synthetic_meta(frame))
-    for video, seed in (("0000", 10), ("0048", 20)):
-        write_original(root, f"data/{video}/000001", random_frame(seed, size=(48, 64)))
+    root = write_tiny(tmp_path_factory.mktemp("ycb"), count=1)
     return {
         "data": str(root),
         "evaluation": "val",
