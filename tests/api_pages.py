@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
-from test_bad_input import GOOD, Built, tensors_in  # noqa: E402
-from test_devices import CALLS, moved, without_the_host  # noqa: E402
-from test_pairs import PAIRS, PUBLIC, TERMS  # noqa: E402
+from devices import without_the_host  # noqa: E402
+from public_calls import CALLS, GOOD, PAIRS, PUBLIC, TERMS, Built, moved, tensors_in  # noqa: E402
 
 from correspondence_losses import blocks, correspond, functional, losses  # noqa: E402
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import api_pages
 import pytest
-from test_pairs import PUBLIC
+from public_calls import PUBLIC
 
 from correspondence_losses import blocks
 

@@ -4,38 +4,15 @@ Meta tensors have no values, so whatever needs one on the host fails, in the for
 ``nonzero``, a mask as an index, ``unique``. Functions take the path of an accelerator for them.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from test_bad_input import GOOD, called, tensors_in
+from devices import without_the_host
+from public_calls import CALLS, WITH_PARAMETERS, moved, tensors_in
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-
-from correspondence_losses import blocks, losses
-
-# What has parameters, which the call makes where torch.device says.
-MODULES = {name for name in GOOD if hasattr(blocks, name)} | {"LSGANLoss", "MinimaxLoss", "lsgan_loss", "minimax_loss"}
-# What otherwise reads the number of segments off the labels.
-BOUNDED: dict[str, Callable[..., Any]] = {
-    "SegmentRegularizationLoss": called(losses.SegmentRegularizationLoss, num_segments=4),
-    "SegmentContrastiveLoss": called(losses.SegmentContrastiveLoss, num_segments=4),
-    "SAMPoolingBlock": called(blocks.SAMPoolingBlock, 6, num_segments=4),
-}
-CALLS = {name: (BOUNDED.get(name, function), make) for name, (function, make) in GOOD.items()}
-
-
-def moved(value: Any, device: str) -> Any:
-    if isinstance(value, Tensor):
-        value = value.detach().to(device)
-        return value.requires_grad_() if value.is_floating_point() else value
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(moved(part, device) for part in value))
-    if isinstance(value, list | tuple):
-        return [moved(part, device) for part in value]
-    return value
 
 
 def step_on(device: str, call: str) -> Callable[[], list[Tensor]]:
@@ -45,7 +22,7 @@ def step_on(device: str, call: str) -> Callable[[], list[Tensor]]:
     leaves = [t for name, value in arguments.items() for _, t in tensors_in(value, (name,)) if t.is_floating_point()]
 
     def step() -> list[Tensor]:
-        with torch.device(device) if call in MODULES else nullcontext():
+        with torch.device(device) if call in WITH_PARAMETERS else nullcontext():
             outputs = [tensor for _, tensor in tensors_in(function(**arguments), ())]
         differentiable = [output.sum() for output in outputs if output.requires_grad]
         if not differentiable:
@@ -54,25 +31,6 @@ def step_on(device: str, call: str) -> Callable[[], list[Tensor]]:
         return [output.detach() for output in outputs] + [grad for grad in gradients if grad is not None]
 
     return step
-
-
-class NoTransfers(TorchDispatchMode):
-    """Raises where a tensor is copied between the host and the device."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
-            devices = {t.device for t in (*args, result) if isinstance(t, Tensor)}
-            if len(devices) > 1:
-                raise RuntimeError(f"{func} copies between {devices}")
-        return result
-
-
-@contextmanager
-def without_the_host() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch, NoTransfers():
-        patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for meta tensors
-        yield
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -132,13 +90,13 @@ def test_a_cuda_graph_computes_the_same(call: str) -> None:
         results = step()
     graph.replay()
     torch.cuda.synchronize()
-    if call not in MODULES | {"segment_matches"}:  # those draw random numbers
+    if call not in WITH_PARAMETERS | {"segment_matches"}:  # those draw random numbers
         for result, wanted in zip(results, expected, strict=True):
             torch.testing.assert_close(result, wanted)
 
 
 @needs_gpu
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in MODULES | {"segment_matches"}])
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in WITH_PARAMETERS | {"segment_matches"}])
 def test_equals_the_cpu(call: str) -> None:
     for result, wanted in zip(step_on("cuda", call)(), step_on("cpu", call)(), strict=True):
         torch.testing.assert_close(result.cpu(), wanted, rtol=1e-4, atol=1e-5)

@@ -25,20 +25,18 @@ ROOMS = [
 
 
 def test_the_import_pulls_in_torch_alone() -> None:
-    """In a fresh interpreter: no third-party module besides what torch loads itself, and fast."""
+    """In a fresh interpreter: no third-party module besides what torch loads itself."""
     script = """
-import sys, time
+import sys
 import torch, torch.distributed
-before, start = set(sys.modules), time.perf_counter()
+before = set(sys.modules)
 import correspondence_losses
-print(time.perf_counter() - start)
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*(loaded - set(sys.stdlib_module_names) - {"correspondence_losses", "torch"}))
 print(*(name for name in sys.modules if name.startswith("correspondence_losses.reference")))
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    seconds, third_party, reference = run.stdout.split("\n")[:3]
-    assert float(seconds) < 1
+    third_party, reference = run.stdout.split("\n")[:2]
     assert third_party == ""
     assert reference == ""
 

@@ -8,35 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_bad_input import GOOD, tensors_in
+from public_calls import FUNCTIONS, GOOD, MODULES, PAIRS, PUBLIC, TERMS, tensors_in
 from torch import nn
 
 import correspondence_losses
-from correspondence_losses import blocks, correspond, functional, losses
-
-PACKAGES = (functional, correspond, losses, blocks)
-PUBLIC = {name: getattr(package, name) for package in PACKAGES for name in package.__all__}
-
-# Terms of a loss, for sets of vectors or statistics: the module of the loss returns them by name from `terms`.
-TERMS = {
-    "variance_loss": "VICRegLoss",
-    "covariance_loss": "VICRegLoss",
-    "invariance_loss": "VICRegLoss",
-    "segment_invariance_loss": "SegmentRegularizationLoss",
-    "segment_separation_loss": "SegmentRegularizationLoss",
-}
-MODULES = {name: thing for name, thing in vars(losses).items() if name.endswith("Loss") and name in losses.__all__}
-FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if name.endswith("_loss") and name not in TERMS}
-
-
-def function_of(module: str) -> str:
-    """VICRegLLoss -> vicregl_loss: the name that a module's function has."""
-    matching = [name for name in FUNCTIONS if name.replace("_", "") == module.lower()]
-    assert len(matching) == 1, f"{module} has {matching}"
-    return matching[0]
-
-
-PAIRS = sorted((function_of(module), module) for module in MODULES)
+from correspondence_losses import blocks
 
 
 def test_every_loss_is_half_of_a_pair() -> None:

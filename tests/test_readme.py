@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_devices import without_the_host
+from devices import without_the_host
 
 README = Path(__file__).parents[1] / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)

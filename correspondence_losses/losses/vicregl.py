@@ -1,13 +1,11 @@
 """VICRegL: VICReg on whole views and on their matched cells, over any number of views (thesis, eq. 2.8 to 2.10)."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from correspondence_losses._checks import (
     check_count,
@@ -17,9 +15,9 @@ from correspondence_losses._checks import (
     check_same_device,
     check_shape,
 )
-from correspondence_losses._distributed import gather_across_ranks, this_rank
+from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32
-from correspondence_losses.correspond import Matches, ViewGrid, feature_matches, location_matches
+from correspondence_losses.correspond import ViewGrid, feature_matches, location_matches
 from correspondence_losses.correspond.view_grid import check_grid
 from correspondence_losses.functional._moments import second_moments
 from correspondence_losses.functional.vicreg import (
@@ -31,14 +29,10 @@ from correspondence_losses.functional.vicreg import (
     variance_hinge,
 )
 from correspondence_losses.losses._vicreg_settings import VICRegModule
+from correspondence_losses.losses._view_pairs import CellTable, Direction
 from correspondence_losses.losses.matched_vicreg import MatchStatistics, check_match_statistics, matched_terms
 
 __all__ = ["VICRegLLoss", "VICRegLTerms", "vicregl_loss"]
-
-
-# On a CPU, views are matched and vectors used in blocks of this size: in one piece, large batches spend more time on
-# fresh memory than on the work.
-_BLOCK_ELEMENTS = 2**21
 
 
 class VICRegLTerms(NamedTuple):
@@ -196,7 +190,7 @@ class VICRegLLoss(VICRegModule):
         local = self._local_terms(features, grids, num_large)
         return VICRegLTerms(
             *(self.alpha * term for term in whole),
-            *((1 - self.alpha) * term for term in (*local["location"], *local["feature"])),
+            *((1 - self.alpha) * term for terms in local for term in terms),
         )
 
     def _global_terms(self, embeddings: Sequence[Tensor], num_large: int) -> VICRegTerms:
@@ -225,74 +219,46 @@ class VICRegLLoss(VICRegModule):
         total = appearances_large * values[:num_large].sum() + appearances_small * values[num_large:].sum()
         return total / (num_large * (views - 1))
 
-    def _local_terms(self, maps: Sequence[Tensor], grids: Sequence[ViewGrid], num_large: int) -> dict[str, VICRegTerms]:
-        """The terms of the location matches and those of the feature matches."""
-        maps = [at_least_float32(view) for view in maps]
-        cells = _Cells(maps, self.gather)
-        found: list[_MatchedCells] = []
-        for matching in self._matchings(maps, num_large, self.num_matches):
-            sources = ViewGrid.cat([grids[view] for view in matching.sources])
-            targets = ViewGrid.cat([grids[view] for view in matching.targets])
-            matches = location_matches(sources, targets, matching.num_matches)
-            crops = sources.axis_aligned and targets.axis_aligned  # whose cells all have a match
-            found.append(cells.find("location", matching, matches, all_valid=crops))
-        for matching in self._matchings(maps, num_large, self.num_feature_matches):
-            source_maps, target_maps = cells.maps(matching.sources), cells.maps(matching.targets)
-            matches = feature_matches(source_maps, target_maps, matching.num_matches)
-            found.append(cells.find("feature", matching, matches, all_valid=True))
+    def _local_terms(self, maps: Sequence[Tensor], grids: Sequence[ViewGrid], num_large: int) -> list[VICRegTerms]:
+        """Eq. 2.8 and eq. 2.9, each in both directions, averaged over the pairs of views."""
+        cells = CellTable([at_least_float32(view) for view in maps], self.gather)
+        num_cells = [view.shape[-2] * view.shape[-1] for view in maps]
+        by_location, by_feature = [], []
+        for search in cells.plan(self._directions(num_cells, num_large, self.num_matches)):
+            p, other = (ViewGrid.cat([grids[view] for view in views]) for views in (search.sources, search.targets))
+            nearest = location_matches(p, other, search.num_matches)  # NN(p)
+            crops = p.axis_aligned and other.axis_aligned  # whose cells all have a match
+            by_location.append(cells.matched(search, nearest, all_valid=crops))
+        for search in cells.plan(self._directions(num_cells, num_large, self.num_feature_matches)):
+            z, others = cells.maps(search.sources), cells.maps(search.targets)
+            nearest = feature_matches(z, others, search.num_matches)  # NN'(z_p)
+            by_feature.append(cells.matched(search, nearest, all_valid=True))
 
-        # Those of equally many slots stand in one call; where all matches are known to be valid, without a mask.
-        calls: dict[tuple[int, bool], list[_MatchedCells]] = defaultdict(list)
-        for part in found:
-            calls[part.rows_a.shape[1], part.valid is None].append(part)
-        sums: dict[str, list[Tensor]] = {"location": [], "feature": []}
-        for call in calls.values():
-            rows_a = torch.cat([part.rows_a for part in call])
-            rows_b = torch.cat([part.rows_b for part in call])
-            masks = [part.valid for part in call if part.valid is not None]
-            valid = torch.cat(masks) if masks else None
-            terms = torch.cat(
-                [
-                    self._slot_terms(cells, rows_a[block], rows_b[block], None if valid is None else valid[block])
-                    for block in _blocks(len(rows_a), rows_a[0].numel() * maps[0].shape[1], rows_a.device)
-                ],
-                dim=-1,
-            )
-            for part, own in zip(call, torch.split(terms, [len(part.rows_a) for part in call], -1), strict=True):
-                sums[part.kind].append(part.weight * own.sum(-1))
-        return {kind: VICRegTerms(*torch.stack(parts).sum(0)) for kind, parts in sums.items()}
+        def vicreg(a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
+            """The three terms of the loss of matched vectors, over their slots."""
+            return torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
 
-    def _slot_terms(self, cells: "_Cells", rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> Tensor:
-        """The three terms (3, p) of p searches."""
-        a, b = cells.vectors(rows_a), cells.vectors(rows_b)
-        return torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
+        return [VICRegTerms(*sums) for sums in cells.sum_terms([by_location, by_feature], vicreg)]
 
-    def _matchings(
-        self, maps: Sequence[Tensor], num_large: int, num_matches: tuple[int, int] | Literal["all"]
-    ) -> list["_Matching"]:
-        """Both directions of all pairs of each large view with every other view, in calls of equal shapes."""
-        num_pairs = num_large * (len(maps) - 1)
+    def _directions(
+        self, num_cells: Sequence[int], num_large: int, num_matches: tuple[int, int] | Literal["all"]
+    ) -> list[Direction]:
+        """Both directions of all pairs of each large view with every other view, by the rules of the convention."""
+        num_pairs = num_large * (len(num_cells) - 1)
         weight = (1.0 if self.convention == "equations" else 0.5) / num_pairs
 
-        def num_kept(source: int, direction: int) -> int:
-            cells = maps[source].shape[-2] * maps[source].shape[-1]
-            if num_matches == "all":
-                return cells
-            kind = direction if self.convention == "vicregl" else int(source >= num_large)
-            return min(num_matches[kind], cells)
+        def direction(source: int, target: int, *, back: bool) -> Direction:
+            kept = num_cells[source]
+            if num_matches != "all":
+                second = back if self.convention == "vicregl" else source >= num_large
+                kept = min(num_matches[second], kept)
+            return Direction(source, target, kept, weight)
 
-        weights: dict[tuple[int, int, int], float] = {}
-        for large, other in product(range(num_large), range(len(maps))):
-            if large != other:
-                for search in ((large, other, num_kept(large, 0)), (other, large, num_kept(other, 1))):
-                    weights[search] = weights.get(search, 0.0) + weight
-        views: dict[tuple[torch.Size, torch.Size, int, float], list[tuple[int, int]]] = defaultdict(list)
-        for (source, target, count), total in weights.items():
-            views[maps[source].shape, maps[target].shape, count, total].append((source, target))
         return [
-            _Matching([source for source, _ in pairs[block]], [target for _, target in pairs[block]], count, total)
-            for (*_, count, total), pairs in views.items()
-            for block in _blocks(len(pairs), sum(maps[view].numel() for view in pairs[0]), maps[0].device)
+            search
+            for large, other in product(range(num_large), range(len(num_cells)))
+            if large != other
+            for search in (direction(large, other, back=False), direction(other, large, back=True))
         ]
 
 
@@ -344,78 +310,6 @@ def vicregl_loss(
     )
     loss: Tensor = criterion(embeddings, features, grids, num_large=num_large)
     return loss
-
-
-class _Matching(NamedTuple):
-    """Searches from source views to target views that one call can do, and their weight in the loss."""
-
-    sources: list[int]
-    targets: list[int]
-    num_matches: int
-    weight: float
-
-
-class _MatchedCells(NamedTuple):
-    """The matches of p searches, with k slots for each of n images, as rows of the table of :class:`_Cells`."""
-
-    kind: str
-    weight: float
-    rows_a: Tensor
-    """(p, k, n)"""
-    rows_b: Tensor
-    """(p, k, n)"""
-    valid: Tensor | None
-    """(p, k, n), or None if all are."""
-
-
-class _Cells:
-    """The feature vectors of all cells of all views in one table, so that one lookup serves any set of matches."""
-
-    def __init__(self, maps: Sequence[Tensor], gather: bool) -> None:
-        self.gather = gather
-        table = torch.cat([view.flatten(2).mT.flatten(0, 1) for view in maps])
-        parts = table.detach().split_with_sizes([len(view) * view[0, 0].numel() for view in maps])
-        self._maps = [
-            part.view(len(view), *view.shape[2:], -1).permute(0, 3, 1, 2)
-            for part, view in zip(parts, maps, strict=True)
-        ]
-        first = this_rank() * len(table) if gather else 0
-        self.table = gather_across_ranks(table) if gather else table
-        self.rows = []
-        for view in maps:
-            images, _, height, width = view.shape
-            last = first + images * height * width
-            self.rows.append(torch.arange(first, last, device=view.device).view(images, -1))
-            first = last
-
-    def find(self, kind: str, matching: _Matching, matches: Matches, all_valid: bool) -> _MatchedCells:
-        rows_a = self._find(matching.sources, matches.index_a)
-        rows_b = self._find(matching.targets, matches.index_b)
-        valid = None if all_valid else matches.valid.view(len(matching.sources), -1, matching.num_matches).mT
-        if self.gather:
-            rows_a, rows_b = gather_across_ranks(rows_a, dim=2), gather_across_ranks(rows_b, dim=2)
-            valid = None if valid is None else gather_across_ranks(valid, dim=2)
-        return _MatchedCells(kind, matching.weight, rows_a, rows_b, valid)
-
-    def maps(self, views: Sequence[int]) -> Tensor:
-        """The maps of these views along the batch, channels last, in which they are searched fastest."""
-        return self._maps[views[0]] if len(views) == 1 else torch.cat([self._maps[view] for view in views])
-
-    def vectors(self, rows: Tensor) -> Tensor:
-        # The backward pass of an embedding adds up repeated rows in a fixed order on every device.
-        return F.embedding(rows, self.table)
-
-    def _find(self, views: Sequence[int], index: Tensor) -> Tensor:
-        rows = torch.cat([self.rows[view] for view in views]).gather(1, index)
-        return rows.view(len(views), -1, rows.shape[-1]).mT
-
-
-def _blocks(count: int, elements: int, device: torch.device) -> list[slice]:
-    """Ranges of ``count`` things of so many elements each; on a CPU, of about ``_BLOCK_ELEMENTS`` in all."""
-    if device.type != "cpu" or torch.compiler.is_compiling():
-        return [slice(count)]
-    size = max(_BLOCK_ELEMENTS // elements, 1)
-    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _check_views(

@@ -73,6 +73,19 @@ def write_original(root: Path, frame_id: str, frame: Frame, meta: dict | None = 
     scipy.io.savemat(f"{stem}-meta.mat", real_meta(frame) if meta is None else meta, do_compression=True)
 
 
+def write_tiny(
+    root: Path, *, count: int = 3, transparent: bool = True, synthetic_size: tuple[int, int] = (48, 64)
+) -> Path:
+    """Write a data set with so many synthetic, training and test frames."""
+    for i in range(count):
+        frame = random_frame(i, size=synthetic_size)
+        alpha = np.where(frame.label > 0, 255, 0).astype(np.uint8)
+        write_original(root, f"data_syn/{i:06d}", frame, synthetic_meta(frame), alpha if transparent else None)
+        write_original(root, f"data/0000/{i + 1:06d}", random_frame(10 + i, size=(48, 64)))
+        write_original(root, f"data/0048/{i + 1:06d}", random_frame(20 + i, size=(48, 64)))
+    return root
+
+
 def write_bop_scene(
     scene: Path, frames: dict[int, Frame], offsets: dict[int, np.ndarray], suffix: str = ".png"
 ) -> None:

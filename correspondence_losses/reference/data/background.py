@@ -22,6 +22,7 @@ DEFAULT_COLOR = (124, 116, 104)
 """The mean colour of ImageNet: close to 0 in every channel after the usual normalisation."""
 
 _KEPT_SIZE = 1024
+_SMALLEST_CROP = 1 / 3
 
 
 class Background(ABC):
@@ -59,7 +60,8 @@ class SolidBackground(Background):
 class ImageBackground(Background):
     """A random crop of a random image of a folder, drawn anew for each frame and seed.
 
-    The image is scaled, keeping its shape, until it covers the frame, and cropped at a random place.
+    The crop has the frame's shape, a random place, and from a third of the largest possible size up to all of it; every
+    second one is mirrored.
 
     Args:
         folder: Searched for images, subfolders included.
@@ -77,10 +79,13 @@ class ImageBackground(Background):
         digest = hashlib.sha256(f"{seed}:{frame}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:16], "big"))
         path = self.paths[int(rng.integers(len(self.paths)))]
-        centering = (float(rng.random()), float(rng.random()))
+        picture = _picture(path)
         height, width = size
-        fitted = ImageOps.fit(_picture(path), (width, height), Image.Resampling.BILINEAR, centering=centering)
-        return np.array(fitted, dtype=np.uint8)
+        part = rng.uniform(_SMALLEST_CROP, 1) * min(picture.width / width, picture.height / height)
+        left, top = rng.random() * (picture.width - part * width), rng.random() * (picture.height - part * height)
+        box = (left, top, left + part * width, top + part * height)
+        crop = picture.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+        return np.array(ImageOps.mirror(crop) if rng.random() < 0.5 else crop, dtype=np.uint8)
 
 
 @lru_cache(maxsize=64)

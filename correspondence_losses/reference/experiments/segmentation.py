@@ -34,8 +34,8 @@ class SegmentationSettings(FamilySettings):
         unlabelled_images: A folder of further unlabelled images.
         head: ``"fpn"``, or ``"linear"`` for a linear head on the coarsest map.
         fpn_channels: Width of the pyramid.
-        head_stride: Logits and losses are computed at this part of the image's height and width, and predictions are
-            upsampled: 1 as in the thesis, 4 at a fraction of the cost.
+        head_stride: Logits are computed at this part of the image's height and width, losses at twice that resolution,
+            and predictions are upsampled: 1 as in the thesis, 4 at a fraction of the cost.
         frozen_backbone: Train the head alone.
         backbone_run: The folder of a run whose backbone this one starts from.
         sam_weight: Weight of the pooling loss in eq. 4.8; 0 trains without the pooling block.

@@ -22,8 +22,9 @@ class SegmentationModel(nn.Module):
         head: ``"fpn"`` for :class:`~correspondence_losses.blocks.FPNFusionHead`, ``"linear"`` for
             :class:`~correspondence_losses.blocks.LinearHead` on the coarsest map.
         fpn_channels: Width of the pyramid.
-        head_stride: Logits and losses are computed at this part of the image's height and width: 1 as in the thesis, 4
-            at a fraction of the cost. Image sizes are multiples of it. Predictions are upsampled.
+        head_stride: Logits are computed at this part of the image's height and width: 1 as in the thesis, 4 at a
+            fraction of the cost. Image sizes are multiples of it. Losses are taken at twice that resolution, and
+            predictions are upsampled.
         frozen_backbone: Train the head alone, on features that stay as they are.
         sam_weight: Weight of the pooling loss in eq. 4.8; with 0 there is no pooling block.
         proj_channels: Channels of the pooling block's projection.
@@ -65,14 +66,15 @@ class SegmentationModel(nn.Module):
 
         Labelled and unlabelled images go through the network as one batch, so that it is one function of both.
         """
-        images, label = batch["image"], self._at_head_stride(batch["label"])
+        images, label = batch["image"], self._at_loss_stride(batch["label"])
         if self.pooling is not None:
             images = torch.cat([images, batch["unlabelled_image"]])
         logits, features = self._logits_and_features(images)
-        segmentation = F.cross_entropy(logits[: len(label)].float(), label)
+        upsampled = _resized(logits[: len(label)].float(), label.shape[-2:])
+        segmentation = F.cross_entropy(upsampled, label)
         if self.pooling is None:
             return {"loss": segmentation, "segmentation": segmentation}
-        segments = self._at_head_stride(batch["segments"])
+        segments = self._at_loss_stride(batch["segments"])
         projection = self.pooling.project(features[len(label) :], segments.shape[-2:])
         invariance, separation = self.pooling.criterion.terms(projection, segments)
         return {
@@ -91,11 +93,7 @@ class SegmentationModel(nn.Module):
 
     def predict(self, images: Tensor) -> Tensor:
         """Return the logits (b, num_classes, H, W) of images (b, 3, H, W)."""
-        logits = self._logits_and_features(images)[0]
-        size = (images.shape[-2], images.shape[-1])
-        if logits.shape[-2:] == size:
-            return logits
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return _resized(self._logits_and_features(images)[0], images.shape[-2:])
 
     def project(self, images: Tensor) -> Tensor:
         """Return the pooling block's projection (b, proj_channels, H, W) of images (b, 3, H, W).
@@ -114,7 +112,13 @@ class SegmentationModel(nn.Module):
         output: HeadOutput = self.head(maps, size)
         return output.logits, output.features
 
-    def _at_head_stride(self, labels: Tensor) -> Tensor:
-        """Return labels (b, H, W) at the centres of the cells that the head's logits stand for."""
-        stride = self.head_stride
+    def _at_loss_stride(self, labels: Tensor) -> Tensor:
+        """Return labels (b, H, W) at the centres of cells, four for each that the head's logits stand for."""
+        stride = max(self.head_stride // 2, 1)
         return labels[:, stride // 2 :: stride, stride // 2 :: stride]
+
+
+def _resized(logits: Tensor, size: torch.Size) -> Tensor:
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)

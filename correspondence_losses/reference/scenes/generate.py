@@ -24,7 +24,7 @@ from correspondence_losses.reference.scenes.domains import SYNTHETIC, TARGET
 from correspondence_losses.reference.scenes.embedded import EmbeddedRenderer
 from correspondence_losses.reference.scenes.requirements import require
 from correspondence_losses.reference.scenes.scene import Camera, FloatArray, Renderer, Scene, ycb_video_camera
-from correspondence_losses.reference.scenes.stillleben import StilllebenRenderer
+from correspondence_losses.reference.scenes.stillleben import StilllebenRenderer, import_stillleben
 from correspondence_losses.reference.scenes.writer import frame_is_complete, write_frame
 
 __all__ = ["SceneSettings", "generate_scenes", "render_pairs", "render_single_objects", "scene_models"]
@@ -305,6 +305,8 @@ def _render_all(
     workers = _num_cores() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    if settings.renderer == "stillleben":
+        import_stillleben()  # the one message that it is missing, before anything is written or a process started
     _check_same_settings(root, settings, record)
     todo = [job for job in jobs if not frame_is_complete(root / job.name, video=job.video)]
     bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="scenes", unit="image", disable=not progress)

@@ -1,4 +1,7 @@
-"""Light from everywhere: images of radiance, longitude by latitude, procedural or from the user's files."""
+"""Light from everywhere: images of radiance, longitude by latitude, procedural or from the user's files.
+
+One convention holds for every renderer (:func:`environment_directions`).
+"""
 
 import re
 import struct
@@ -7,17 +10,49 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from correspondence_losses.reference.scenes.requirements import require
 from correspondence_losses.reference.scenes.textures import noise
 
-__all__ = ["environment_files", "load_environment", "room_environment", "studio_environment"]
+__all__ = [
+    "environment_directions",
+    "environment_files",
+    "load_environment",
+    "look_up_environment",
+    "room_environment",
+    "studio_environment",
+]
 
 Environment = NDArray[np.float32]
 
 _BRIGHTEST = 1e9
 _MAX_PIXELS = 2**25
 _SUFFIXES = (".exr", ".hdr", ".pfm")
+
+
+def environment_directions(height: int, width: int) -> NDArray[np.float64]:
+    """Return the (height, width, 3) unit directions in the world that the pixels of an environment look along.
+
+    It is a panorama as it is seen from inside, z up. The first row looks straight up and the last straight down. The
+    left edge looks along y, and to the right, clockwise as seen from above, follow x, -y and -x.
+
+    Example:
+        >>> environment_directions(3, 4).round(2)[1].tolist()
+        [[0.71, 0.71, 0.0], [0.71, -0.71, 0.0], [-0.71, -0.71, 0.0], [-0.71, 0.71, 0.0]]
+    """
+    return _on_sphere(np.linspace(0, np.pi, height), width)
+
+
+def look_up_environment(environment: Environment, directions: NDArray[np.float64]) -> Environment:
+    """Return the (..., 3) radiance that comes from (..., 3) directions of any length, interpolated."""
+    height, width = environment.shape[:2]
+    x, y, z = np.moveaxis(directions, -1, 0)
+    row = np.arctan2(np.hypot(x, y), z) / np.pi * (height - 1)
+    column = np.arctan2(x, y) / (2 * np.pi) % 1 * width - 0.5
+    wrapped = np.concatenate([environment[:, -1:], environment, environment[:, :1]], axis=1)
+    channels = [map_coordinates(wrapped[..., i], [row, column + 1], order=1, mode="nearest") for i in range(3)]
+    return np.stack(channels, axis=-1)
 
 
 def studio_environment(rng: np.random.Generator, height: int = 32) -> Environment:
@@ -40,7 +75,7 @@ def room_environment(rng: np.random.Generator, height: int = 64) -> Environment:
     elevation = direction[..., 2:]
     light = np.where(elevation > 0.55, ceiling, np.where(elevation < -0.4, floor, wall))
     light = light * (0.6 + 0.8 * noise(rng, direction.shape[:2], 5)[..., None])
-    longitude = np.arctan2(direction[..., 1], direction[..., 0])
+    longitude = np.arctan2(direction[..., 0], direction[..., 1])
     for _ in range(int(rng.integers(1, 4))):
         at, level = rng.uniform(-np.pi, np.pi), rng.uniform(0.05, 0.6)
         offset = np.abs((longitude - at + np.pi) % (2 * np.pi) - np.pi)
@@ -129,14 +164,17 @@ def _read_with_opencv(path: Path) -> NDArray[np.float64]:
 
 
 def _directions(height: int) -> NDArray[np.float64]:
-    """Return (height, 2 height, 3) world directions of the cells' centres, row 0 above."""
-    latitude = (np.arange(height) + 0.5) / height * np.pi
-    longitude = (np.arange(2 * height) + 0.5) / (2 * height) * 2 * np.pi
+    """Return the (height, 2 height, 3) directions that procedural images are drawn for: rows by their centres."""
+    return _on_sphere((np.arange(height) + 0.5) / height * np.pi, 2 * height)
+
+
+def _on_sphere(latitude: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    longitude = (np.arange(width) + 0.5) / width * 2 * np.pi
     theta, phi = np.meshgrid(latitude, longitude, indexing="ij")
-    return np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1)
+    return np.stack([np.sin(theta) * np.sin(phi), np.sin(theta) * np.cos(phi), np.cos(theta)], axis=-1)
 
 
 def _upper_direction(rng: np.random.Generator, lowest: float) -> NDArray[np.float64]:
     z, phi = rng.uniform(lowest, 1), rng.uniform(0, 2 * np.pi)
     radius = np.sqrt(1 - z**2)
-    return np.array([radius * np.cos(phi), radius * np.sin(phi), z])
+    return np.array([radius * np.sin(phi), radius * np.cos(phi), z])

@@ -95,7 +95,6 @@ def load_mesh(path: Path) -> Mesh:
         normals=vertex_normals(vertices, faces, weld=True),
         uv=uv,
         texture=texture,
-        source=path,
     )
 
 

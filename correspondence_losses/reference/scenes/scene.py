@@ -6,7 +6,6 @@ pixel centres at integer coordinates, as in YCB-Video.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -100,7 +99,6 @@ class Mesh:
         normals: (n, 3) unit vertex normals.
         uv: (n, 2) texture coordinates; (0, 0) is the texture's bottom left corner, as in OBJ files.
         texture: (h, w, 3) ``uint8`` sRGB.
-        source: The file it was read from, for renderers that read files themselves.
     """
 
     name: str
@@ -109,7 +107,6 @@ class Mesh:
     normals: FloatArray
     uv: FloatArray
     texture: NDArray[np.uint8]
-    source: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class Ground:
     """The table: a square on the world's plane z = 0, centred at the origin.
 
     Attributes:
-        texture: (h, w, 3) ``uint8`` sRGB.
+        texture: (h, w, 3) ``uint8`` sRGB; seen from above with x to the right, y is up in it.
         half_extent: Half of its side, metres.
         material: How its surface reflects.
     """
@@ -187,7 +184,8 @@ class Scene:
     Attributes:
         camera: Where from.
         objects: What stands there.
-        environment: (h, 2h, 3) ``float32`` radiance from everywhere, longitude by latitude, row 0 above (world +z).
+        environment: (h, 2h, 3) ``float32`` radiance from everywhere: a panorama, as
+            :func:`.lighting.environment_directions` has it.
         ground: The table, or none.
         background: (height, width, 3) ``uint8`` sRGB image behind everything; without one, the environment is seen.
         sensor: What the camera does to the light.

@@ -1,34 +1,58 @@
 """Stillleben (Schwarz and Behnke 2020) behind the same interface, where it is installed.
 
-There is no wheel: it is built from https://github.com/AIS-Bonn/stillleben against the PyTorch of the environment, needs
-EGL and OpenGL 4.5, and was developed on PyTorch 1.8.
+There is no wheel: it is built from https://github.com/AIS-Bonn/stillleben against the PyTorch of the environment. It
+needs EGL and OpenGL 4.5, on a GPU or in software (Mesa), and no CUDA.
 """
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from correspondence_losses.reference.scenes.lamps import lamps
+from correspondence_losses.reference.scenes.lighting import look_up_environment
 from correspondence_losses.reference.scenes.scene import FloatArray, Frame, Mesh, Scene
-from correspondence_losses.reference.scenes.sensor import develop, from_srgb
+from correspondence_losses.reference.scenes.sensor import automatic_exposure, develop, from_srgb
 
-__all__ = ["StilllebenRenderer"]
+__all__ = ["StilllebenRenderer", "import_stillleben"]
+
+FloatImage = NDArray[np.float32]
 
 _EMPTY = 3000.0
+_HEADROOM = 3.0  # eight bits of the film curve resolve light from dark to three times white best at this exposure
+_METERINGS = 10
+
+# The film curve of Narkowicz (2016), y = x (a x + b) / (x (c x + d) + e), solved for x at each of its 256 values.
+_A, _B, _C, _D, _E = 2.51, 0.03, 2.43, 0.59, 0.14
+_FILM = np.arange(256) / 255
+_HALF = (_D * _FILM - _B) / 2
+_LIGHT = (_HALF + np.sqrt(_HALF**2 + (_A - _C * _FILM) * _E * _FILM)) / (_A - _C * _FILM)
+
+# It decodes textures by the power 2.2, not by the curve of sRGB: those that it gets are encoded accordingly.
+_ENCODED = np.round(from_srgb(np.arange(256, dtype=np.uint8)) ** (1 / 2.2) * 255).astype(np.uint8)
+
+
+class _Drawn(NamedTuple):
+    light: FloatImage
+    instance: NDArray[np.int32]
+    depth: NDArray[np.float32]
+    coordinates: NDArray[np.float32]
 
 
 class StilllebenRenderer:
     """Renders scenes with Stillleben's rasteriser.
 
-    Labels, depth and object coordinates come from its buffers. Its pixel centres are at i + 1/2, so the principal
-    point is handed over half a pixel further; its light is the scene's mean light and its brightest direction, or a
-    light map.
+    Labels, depth and object coordinates come from its buffers, as its own pixels: without anti-aliasing. Surfaces
+    nearer than 0.1 m or farther than 10 m are not drawn. The light is the scene's environment as three lamps with
+    shadows and even light for the rest (:func:`.lamps.lamps`), or a light map. Roughness and metallic are the
+    materials' own, except for the ground's; specular and clearcoat have no counterpart.
 
     Args:
         light_map: An ``.ibl`` file for image-based light, in place of the scene's own environment.
@@ -39,14 +63,13 @@ class StilllebenRenderer:
     """
 
     def __init__(self, light_map: Path | None = None, cuda_device: int | None = None) -> None:
-        self._sl = _import_stillleben()
+        self._sl = import_stillleben()
         if cuda_device is None:
             self._sl.init()
         else:
             self._sl.init_cuda(cuda_device)
         self._light_map = None if light_map is None else self._sl.LightMap(str(light_map))
-        self._renderer = self._sl.RenderPass("pbr")
-        self._folder = tempfile.TemporaryDirectory(prefix="stillleben-")
+        self._passes: dict[tuple[int, int], Any] = {}
         self._meshes: WeakKeyDictionary[Mesh, Any] = WeakKeyDictionary()
 
     def render(self, scene: Scene, *, seed: int) -> Frame:
@@ -56,22 +79,21 @@ class StilllebenRenderer:
             scene: What to render.
             seed: Of the sensor's noise; nothing else is random here.
         """
-        result = self._renderer.render(self._scene(scene))
-        instance = _numpy(result.instance_index())[..., 0].astype(np.int32)
-        depth = _numpy(result.depth())
-        depth = np.where(depth < _EMPTY, depth, 0).astype(np.float32)
+        stage = self._stage(scene)
+        stage.ambient_light = torch.ones(3)  # even light of radiance 1 shows the colours of the surfaces
+        albedo = self._draw(stage, scene, _HEADROOM).light
+        self._set_light(stage, scene)
+        drawn = self._draw_metered(stage, scene, albedo)
         classes = np.array([0] + [item.class_index for item in scene.objects])
-        label = classes[instance]
-        # The ground plane has coordinates too, and empty pixels hold 3000: only objects with a class count.
-        coordinates = np.where(label[..., None] > 0, _numpy(result.coordinates()), 0).astype(np.float32)
-        seen = [i for i in range(len(scene.objects)) if classes[i + 1] > 0 and (instance == i + 1).any()]
-        light = from_srgb(np.ascontiguousarray(_numpy(result.rgb())[..., :3]))
+        label = classes[drawn.instance]
+        seen = [i for i in range(len(scene.objects)) if classes[i + 1] > 0 and (drawn.instance == i + 1).any()]
         return Frame(
-            color=develop(light, scene.sensor, np.random.default_rng([seed, 1])),
+            color=develop(drawn.light, scene.sensor, np.random.default_rng([seed, 1])),
             label=label.astype(np.uint8),
-            instance=instance,
-            depth=depth,
-            coordinates=coordinates,
+            instance=drawn.instance,
+            depth=drawn.depth,
+            # The ground has coordinates too: only objects with a class count.
+            coordinates=np.where(label[..., None] > 0, drawn.coordinates, 0).astype(np.float32),
             class_indexes=classes[1:][seen],
             poses=scene.object_poses()[seen, :3],
             camera=scene.camera,
@@ -80,7 +102,8 @@ class StilllebenRenderer:
     def arrange(self, meshes: Sequence[Mesh], size: tuple[int, int]) -> list[FloatArray]:
         """Let objects fall on a table with Stillleben's own physics, in place of :func:`.settle.settle`.
 
-        Its random generator cannot be seeded from Python: arrangements differ from call to call.
+        Its random generator cannot be seeded from Python: arrangements differ from call to call. The first call for a
+        mesh takes seconds, as it is decomposed into convex parts.
 
         Args:
             meshes: The objects.
@@ -94,18 +117,20 @@ class StilllebenRenderer:
         for item in objects:
             stage.add_object(item)
         stage.simulate_tabletop_scene()
-        plane = np.linalg.inv(_numpy(stage.background_plane_pose).astype(np.float64))
-        return [plane @ _numpy(item.pose()).astype(np.float64) for item in objects]
+        table = np.linalg.inv(stage.background_plane_pose.double().numpy())
+        return [table @ item.pose().double().numpy() for item in objects]
 
-    def _scene(self, scene: Scene) -> Any:
+    def _stage(self, scene: Scene) -> Any:
+        """Build the scene but for its light."""
         sl, camera = self._sl, scene.camera
-        stage = sl.Scene((camera.width, camera.height))
+        # Rows of 16-bit maps come padded to 4 bytes but are read as if they were not: an even width needs no padding.
+        stage = sl.Scene((camera.width + camera.width % 2, camera.height))
         (fx, _, cx), (_, fy, cy), _ = camera.intrinsics.tolist()
-        stage.set_camera_intrinsics(fx, fy, cx + 0.5, cy + 0.5)
-        stage.set_camera_pose(_tensor(camera.pose))
+        stage.set_camera_intrinsics(fx, fy, cx + 0.5, cy + 0.5)  # its pixel centres are at i + 1/2
+        stage.set_camera_pose(_rigid(camera.pose))
         for index, item in enumerate(scene.objects):
             placed = sl.Object(self._mesh(item.mesh))
-            placed.set_pose(_tensor(item.pose))
+            placed.set_pose(_rigid(item.pose))
             placed.instance_index = index + 1
             placed.metallic, placed.roughness = item.material.metallic, item.material.roughness
             stage.add_object(placed)
@@ -113,32 +138,79 @@ class StilllebenRenderer:
             side = 2 * scene.ground.half_extent
             stage.background_plane_pose = torch.eye(4)
             stage.background_plane_size = torch.tensor([side, side])
-            stage.background_plane_texture = sl.Texture2D(_image(scene.ground.texture))
-        if scene.background is not None:
-            stage.background_image = sl.Texture(_image(scene.background))
-        self._light(stage, scene)
+            texture = _ENCODED[scene.ground.texture[::-1]]  # the first row is the bottom of the texture
+            # By place, a tensor counts as a path.
+            stage.background_plane_texture = sl.Texture2D(tensor=torch.from_numpy(texture))
         return stage
 
-    def _light(self, stage: Any, scene: Scene) -> None:
+    def _set_light(self, stage: Any, scene: Scene) -> None:
         if self._light_map is not None:
             stage.light_map = self._light_map
             return
-        mean, direction, color = _sun(scene.environment)
-        stage.ambient_light = _tensor(mean)
         directions, colors = torch.zeros_like(stage.light_directions), torch.zeros_like(stage.light_colors)
-        directions[0], colors[0] = _tensor(-direction), _tensor(color)
+        light = lamps(scene.environment, len(directions))
+        for index, (toward, irradiance) in enumerate(zip(light.directions, light.irradiance, strict=True)):
+            directions[index], colors[index] = _tensor(-_aslant(toward)), _tensor(irradiance)
+        stage.ambient_light = _tensor(light.ambient)
         stage.light_directions, stage.light_colors = directions, colors
+
+    def _draw_metered(self, stage: Any, scene: Scene, albedo: FloatImage) -> _Drawn:
+        """Draw at the exposure that suits the light, and return the light as a camera with that exposure gets it.
+
+        What Stillleben meters itself comes out black or white, and its eight bits hold a narrow range of light: an
+        exposure is tried until it is half to twice what the light asks for.
+        """
+        exposure = _HEADROOM
+        for _ in range(_METERINGS):
+            drawn = self._draw(stage, scene, exposure)
+            surfaces = drawn.depth > 0
+            gain = automatic_exposure(drawn.light[surfaces], albedo[surfaces])
+            wanted = gain * _HEADROOM
+            if exposure / 2 <= wanted <= exposure * 2:
+                break
+            exposure = wanted
+        light = drawn.light * gain
+        if scene.background is not None:
+            behind = from_srgb(scene.background)
+        elif self._light_map is not None:
+            behind = light  # its light maps are drawn behind everything
+        else:
+            behind = gain * look_up_environment(scene.environment, scene.camera.rays() @ scene.camera.pose[:3, :3].T)
+        return drawn._replace(light=np.where(surfaces[..., None], light, behind))
+
+    def _draw(self, stage: Any, scene: Scene, exposure: float) -> _Drawn:
+        width, height = stage.viewport
+        if (width, height) not in self._passes:  # a pass keeps the size of the first image that it draws
+            self._passes[width, height] = self._sl.RenderPass("pbr")
+            self._passes[width, height].ssao_enabled = False  # it darkens whatever is near the image's border
+        stage.manual_exposure = exposure
+        result = self._passes[width, height].render(stage)
+        rgb, instance, depth, coordinates = (
+            tensor.cpu().numpy()[:, : scene.camera.width]
+            for tensor in (result.rgb(), result.instance_index(), result.depth(), result.coordinates())
+        )
+        return _Drawn(
+            light=(_LIGHT[rgb[..., :3]] / exposure).astype(np.float32),
+            instance=instance[..., 0].astype(np.int32),
+            depth=np.where(depth < _EMPTY, depth, 0).astype(np.float32),
+            coordinates=coordinates,
+        )
 
     def _mesh(self, mesh: Mesh) -> Any:
         if mesh not in self._meshes:
-            path = mesh.source
-            if path is None:
-                path = _write_obj(Path(self._folder.name) / f"{mesh.name}-{id(mesh)}", mesh)
-            self._meshes[mesh] = self._sl.Mesh(str(path))
+            # The files are needed for as long as the mesh: when objects are arranged, its convex parts go beside them.
+            folder = Path(tempfile.mkdtemp(prefix="stillleben-"))
+            finalize(mesh, shutil.rmtree, folder)
+            self._meshes[mesh] = self._sl.Mesh(str(_write_obj(folder, mesh)), physics=False)
         return self._meshes[mesh]
 
 
-def _import_stillleben() -> Any:
+def import_stillleben() -> Any:
+    """Import Stillleben.
+
+    Raises:
+        ModuleNotFoundError: It is not installed; the message says where it is.
+    """
     try:
         import stillleben
     except ModuleNotFoundError as error:
@@ -152,23 +224,25 @@ def _import_stillleben() -> Any:
     return stillleben
 
 
-def _sun(environment: NDArray[np.float32]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the mean light, and the direction and colour of a lamp that stands for the brightest part."""
-    rows, columns = environment.shape[:2]
-    theta = (np.arange(rows) + 0.5) / rows * np.pi
-    solid_angle = np.sin(theta)[:, None] * (np.pi / rows) * (2 * np.pi / columns)
-    mean = (environment * solid_angle[..., None]).sum(axis=(0, 1)) / (4 * np.pi)
-    row, column = np.unravel_index(environment.mean(axis=-1).argmax(), (rows, columns))
-    phi = (column + 0.5) / columns * 2 * np.pi
-    direction = np.array([np.sin(theta[row]) * np.cos(phi), np.sin(theta[row]) * np.sin(phi), np.cos(theta[row])])
-    excess = np.maximum(environment - 2 * mean, 0) * solid_angle[..., None]
-    return mean, direction, excess.sum(axis=(0, 1))
+def _rigid(pose: FloatArray) -> torch.Tensor:
+    """Return the nearest rigid motion: Stillleben aborts the process where a rotation is off by 1e-5."""
+    left, _, right = np.linalg.svd(pose[:3, :3])
+    rigid = pose.copy()
+    rigid[:3, :3] = left @ right
+    return _tensor(rigid)
+
+
+def _aslant(direction: FloatArray) -> FloatArray:
+    """Return the direction, at least half a degree off the vertical: Stillleben's shadows need a horizontal part."""
+    if np.hypot(*direction[:2]) >= 0.01:
+        return direction
+    return np.array([0.01, 0.0, direction[2]])
 
 
 def _write_obj(folder: Path, mesh: Mesh) -> Path:
-    folder.mkdir()
-    Image.fromarray(mesh.texture).save(folder / "texture.png")
-    (folder / "mesh.mtl").write_text("newmtl surface\nmap_Kd texture.png\n", encoding="utf-8")
+    """Write a mesh with its texture, as BMP: a PNG is read by whatever libpng was loaded first."""
+    Image.fromarray(_ENCODED[mesh.texture]).save(folder / "texture.bmp")
+    (folder / "mesh.mtl").write_text("newmtl surface\nKd 1 1 1\nmap_Kd texture.bmp\n", encoding="utf-8")
     lines = ["mtllib mesh.mtl", "usemtl surface"]
     for keyword, values in (("v", mesh.vertices), ("vt", mesh.uv), ("vn", mesh.normals)):
         lines += [f"{keyword} {' '.join(f'{x:.7g}' for x in row)}" for row in values]
@@ -180,12 +254,3 @@ def _write_obj(folder: Path, mesh: Mesh) -> Path:
 
 def _tensor(array: FloatArray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-
-
-def _image(array: NDArray[np.uint8]) -> torch.Tensor:
-    return torch.from_numpy(np.array(array))
-
-
-def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = tensor.cpu().numpy()
-    return array

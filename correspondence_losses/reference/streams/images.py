@@ -80,21 +80,25 @@ class Augmentation:
 
     def geometry(self, size: tuple[int, int]) -> v2.Compose:
         """Return the changes that label and segments follow: to ``size``, or to a window of it."""
-        if self.crop_scale == (1.0, 1.0):
-            steps: list[v2.Transform] = [v2.Resize(size, antialias=True)]
-        else:
+        if self.crop_scale != (1.0, 1.0):
             aspect = size[1] / size[0]
             low, high = self.crop_ratio
-            steps = [v2.RandomResizedCrop(size, self.crop_scale, (low * aspect, high * aspect), antialias=True)]
-        if self.rotation or self.zoom != (1.0, 1.0):
-            bilinear = v2.InterpolationMode.BILINEAR
-            steps.append(v2.RandomAffine(self.rotation, scale=self.zoom, interpolation=bilinear))
+            steps: list[v2.Transform] = [
+                v2.RandomResizedCrop(size, self.crop_scale, (low * aspect, high * aspect), antialias=True)
+            ]
+        else:
+            steps = [v2.Resize(size, antialias=True)]
+        if self.zoom != (1.0, 1.0):
+            steps.append(_Zoom(*self.zoom))
+        if self.rotation:
+            steps.append(v2.RandomRotation(self.rotation, v2.InterpolationMode.BILINEAR))
         if self.flip:
             steps.append(v2.RandomHorizontalFlip(self.flip))
-        if self.window < 1:
+        if self.window < 1 or self.zoom != (1.0, 1.0):
             # Rounded first: two thirds of 192 are 128, whatever the binary fraction says.
-            window = [max(round(self.window * side, 3) // _CELL, 1) * _CELL for side in size]
-            steps.append(_ObjectWindow(*(min(int(part), side) for part, side in zip(window, size, strict=True))))
+            cells = [max(round(self.window * side, 3) // _CELL, 1) * _CELL for side in size]
+            window = [min(int(part), side) for part, side in zip(cells, size, strict=True)]
+            steps.append(_ObjectWindow(*(size if self.window == 1 else window)))
         return v2.Compose(steps)
 
     def colors(self) -> v2.Compose:
@@ -112,7 +116,22 @@ class Augmentation:
         return v2.Compose(steps)
 
 
-class _ObjectWindow(v2.Transform):  # type: ignore[misc]  # torchvision has no types
+class _Zoom(v2.Transform):  # type: ignore[misc]  # torchvision has no types
+    """Another size, drawn uniformly: torchvision's ``ScaleJitter`` takes height for width where they differ."""
+
+    def __init__(self, smallest: float, largest: float) -> None:
+        super().__init__()
+        self.range = (smallest, largest)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, list[int]]:
+        scale = float(_uniform(*self.range))
+        return {"size": [max(round(scale * side), 1) for side in v2.functional.get_size(flat_inputs[0])]}
+
+    def transform(self, inpt: Any, params: dict[str, list[int]]) -> Any:
+        return self._call_kernel(v2.functional.resize, inpt, **params, antialias=True)
+
+
+class _ObjectWindow(v2.Transform):  # type: ignore[misc]
     """A random window of an image, about a random pixel whose label is above 0 where the labels hold one."""
 
     _OFFSET = 0.3
@@ -121,22 +140,25 @@ class _ObjectWindow(v2.Transform):  # type: ignore[misc]  # torchvision has no t
         super().__init__()
         self.size = (height, width)
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, int]:
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, list[int]]:
         extent = v2.functional.get_size(flat_inputs[0])
         masks = [item for item in flat_inputs if isinstance(item, tv_tensors.Mask)]
         found = masks[0].nonzero() if masks else torch.zeros(0, 2)
-        corner = [int(torch.randint(side - window + 1, ())) for side, window in zip(extent, self.size, strict=True)]
+        # An image that is smaller than the window stands in its middle, on nothing.
+        missing = [max(window - side, 0) for side, window in zip(extent, self.size, strict=True)]
+        padding = [missing[1] // 2, missing[0] // 2, missing[1] - missing[1] // 2, missing[0] - missing[0] // 2]
+        room = torch.tensor([max(side - window, 0) for side, window in zip(extent, self.size, strict=True)])
         if len(found):
-            window = torch.tensor(self.size)
-            middle = found[int(torch.randint(len(found), ()))] + self._OFFSET * window * _uniform(-1, 1, 2)
-            corner = (
-                (middle - window / 2).round().int().clamp(min=torch.zeros(2).int(), max=torch.tensor(extent) - window)
-            )
-            corner = corner.tolist()
-        return {"top": corner[0], "left": corner[1], "height": self.size[0], "width": self.size[1]}
+            pixel = found[int(torch.randint(len(found), ()))]
+            offset = torch.tensor(self.size) * (self._OFFSET * _uniform(-1, 1, 2) - 0.5)
+            corner = (pixel + offset).round().clamp(min=torch.zeros(2), max=room)
+        else:
+            corner = (torch.rand(2) * (room + 1)).floor()
+        return {"padding": padding, "corner": [int(side) for side in corner]}
 
-    def transform(self, inpt: Any, params: dict[str, int]) -> Any:
-        return self._call_kernel(v2.functional.crop, inpt, **params)
+    def transform(self, inpt: Any, params: dict[str, list[int]]) -> Any:
+        padded = self._call_kernel(v2.functional.pad, inpt, padding=params["padding"])
+        return self._call_kernel(v2.functional.crop, padded, *params["corner"], *self.size)
 
 
 class _Webcam(v2.Transform):  # type: ignore[misc]
@@ -153,7 +175,8 @@ class _Webcam(v2.Transform):  # type: ignore[misc]
         image = (grey + color * (image - grey)).clamp(0, 1) ** gamma
         image = image + noise * torch.randn(image.shape)
         smooth = v2.functional.gaussian_blur(image, [5, 5], [1.0, 1.0])
-        return tv_tensors.wrap((image + edges * (image - smooth)).clamp(0, 1), like=inpt)
+        picture: Tensor = tv_tensors.wrap((image + edges * (image - smooth)).clamp(0, 1), like=inpt)
+        return picture
 
     # Gain, gamma, contrast, colours, noise, edges.
     _SPANS = ((0.7, 1.3), (0.7, 1.4), (0.8, 1.6), (0.8, 1.7), (0.0, 0.06), (0.0, 2.0))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from ycb_layouts import random_frame, synthetic_meta, write_original
+from ycb_layouts import random_frame
 
 from correspondence_losses.reference import __main__ as command_line
 from correspondence_losses.reference.data.files import read_gray8
@@ -42,18 +42,6 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     lines = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     return lines[0]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("ycb")
-    for i in range(3):
-        frame = random_frame(i, size=(48, 64))
-        alpha = np.where(frame.label > 0, 255, 0).astype(np.uint8)
-        write_original(root, f"data_syn/{i:06d}", frame, synthetic_meta(frame), alpha)
-        write_original(root, f"data/0000/{i + 1:06d}", random_frame(10 + i, size=(48, 64)))
-        write_original(root, f"data/0048/{i + 1:06d}", random_frame(20 + i, size=(48, 64)))
-    return root
 
 
 def changes(data: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from ycb_layouts import random_frame, synthetic_meta, write_original
+from runs import assert_same_numbers
+from ycb_layouts import write_tiny
 
 from correspondence_losses.reference.data import RefinedImages, open_dataset
-from correspondence_losses.reference.engine import loop
 from correspondence_losses.reference.engine.checkpoint import read_checkpoint
 from correspondence_losses.reference.experiments import CUTSettings
 from correspondence_losses.reference.models.cut import CUTModel, Translator
@@ -27,13 +27,7 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "ycb_cut.py"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("ycb")
-    for i in range(3):
-        frame = random_frame(i, size=(48, 63))
-        alpha = np.where(frame.label > 0, 255, 0).astype(np.uint8)
-        write_original(root, f"data_syn/{i:06d}", frame, synthetic_meta(frame), alpha)
-        write_original(root, f"data/0000/{i + 1:06d}", random_frame(10 + i, size=(48, 64)))
-    return root
+    return write_tiny(tmp_path_factory.mktemp("ycb"), synthetic_size=(48, 63))
 
 
 def tiny(data: Path, output: Path, **changes: Any) -> CUTSettings:
@@ -52,9 +46,7 @@ def tiny(data: Path, output: Path, **changes: Any) -> CUTSettings:
     return CUTSettings(data=data, output=output, **{**defaults, **changes})
 
 
-def test_a_run_leaves_refined_images_with_the_labels(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_leaves_refined_images_with_the_labels(data: Path, tmp_path: Path, steps: Any) -> None:
     """Killed and resumed, it equals one that never stopped."""
     settings = tiny(data, tmp_path / "run", nce_weight=0.5, identity_weight=0.25)
     results = run(settings)
@@ -72,23 +64,11 @@ def test_a_run_leaves_refined_images_with_the_labels(
         parts = row["generator"] + row["discriminator"] + 0.5 * row["nce"] + 0.25 * row["nce_identity"]
         assert row["loss"] == pytest.approx(parts, rel=1e-5)
 
-    step = loop._training_step
-
-    def dies(*args: Any) -> dict[str, float]:
-        if args[4] == 4:
-            raise MemoryError
-        return step(*args)
-
     killed = dataclasses.replace(settings, output=tmp_path / "killed")
-    monkeypatch.setattr(loop, "_training_step", dies)
-    with pytest.raises(MemoryError):
+    with steps.killed(step=4):
         run(killed)
-    monkeypatch.setattr(loop, "_training_step", step)
     run(killed)
-    one, other = (read_checkpoint(s.output / "checkpoint.pt") for s in (settings, killed))
-    assert one["history"]["training"] == other["history"]["training"]
-    for name, tensor in one["model"].items():
-        assert torch.equal(tensor, other["model"][name]), name
+    assert_same_numbers(settings.output, killed.output)
 
 
 def test_the_losses_are_those_of_the_equations() -> None:

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runs import assert_same_numbers
 from ycb_layouts import random_frame, synthetic_meta, write_original
 
 from correspondence_losses.losses import SegmentRegularizationLoss
 from correspondence_losses.reference.commands.evaluate import evaluate
 from correspondence_losses.reference.data import open_dataset
-from correspondence_losses.reference.engine import loop
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
 from correspondence_losses.reference.engine.loop import Interrupted, NonFiniteLossError
 from correspondence_losses.reference.experiments import SegmentationSettings
@@ -31,18 +31,6 @@ from correspondence_losses.reference.streams.images import Augmentation
 from correspondence_losses.reference.streams.samples import SampleStream
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "ycb_fpn_sam.py"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("ycb")
-    for i in range(3):
-        frame = random_frame(i, size=(48, 64))
-        alpha = np.where(frame.label > 0, 255, 0).astype(np.uint8)
-        write_original(root, f"data_syn/{i:06d}", frame, synthetic_meta(frame), alpha)
-        write_original(root, f"data/0000/{i + 1:06d}", random_frame(10 + i, size=(48, 64)))
-        write_original(root, f"data/0048/{i + 1:06d}", random_frame(20 + i, size=(48, 64)))
-    return root
 
 
 @pytest.fixture
@@ -74,18 +62,6 @@ def settings(data: Path, tmp_path: Path) -> SegmentationSettings:
     )
 
 
-def same_numbers(one: SegmentationSettings, other: SegmentationSettings) -> None:
-    a, b = (read_checkpoint(s.output / "checkpoint.pt") for s in (one, other))
-    assert a["step"] == b["step"]
-    for part in ("training", "evaluation"):
-        assert a["history"][part] == b["history"][part]
-    for weights in ("model", "average"):
-        assert a[weights].keys() == b[weights].keys()
-        for name, tensor in a[weights].items():
-            assert torch.equal(tensor, b[weights][name]), name
-    assert (one.output / "evaluation.csv").read_text() == (other.output / "evaluation.csv").read_text()
-
-
 def test_a_run_leaves_its_results(settings: SegmentationSettings) -> None:
     results = run(settings)
     assert json.loads((settings.output / "results.json").read_text()) == results
@@ -111,51 +87,31 @@ def test_a_run_leaves_its_results(settings: SegmentationSettings) -> None:
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
 
 
-def test_killed_and_resumed_equals_never_stopped(
-    settings: SegmentationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_and_resumed_equals_never_stopped(settings: SegmentationSettings, tmp_path: Path, steps: Any) -> None:
     run(settings)
     killed = dataclasses.replace(settings, output=tmp_path / "killed")
-    step = loop._training_step
-
-    def dies(fabric: Any, model: Any, optimizer: Any, batch: Any, number: int, plan: Any) -> dict[str, float]:
-        if number == 8:  # the last checkpoint is of step 8, in the middle of nothing
-            raise MemoryError
-        return step(fabric, model, optimizer, batch, number, plan)
-
-    monkeypatch.setattr(loop, "_training_step", dies)
-    with pytest.raises(MemoryError):
+    with steps.killed(step=8):  # the last checkpoint is of step 8, in the middle of nothing
         run(killed)
-    monkeypatch.setattr(loop, "_training_step", step)
     run(killed)
-    same_numbers(settings, killed)
+    assert_same_numbers(settings.output, killed.output)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_that_resumes(
     settings: SegmentationSettings,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    steps: Any,
     capsys: pytest.CaptureFixture[str],
     number: signal.Signals,
 ) -> None:
     run(settings)
     stopped = dataclasses.replace(settings, output=tmp_path / "stopped")
-    step = loop._training_step
-
-    def signalled(*args: Any) -> dict[str, float]:
-        if args[4] == 4:
-            os.kill(os.getpid(), number)
-        return step(*args)
-
-    monkeypatch.setattr(loop, "_training_step", signalled)
-    with pytest.raises(Interrupted):
+    with steps.interrupted(lambda: os.kill(os.getpid(), number), step=4), pytest.raises(Interrupted):
         run(stopped)
     assert "stopped after step 5 of 12; the same command goes on from there" in capsys.readouterr().out
     assert read_checkpoint(stopped.output / "checkpoint.pt")["step"] == 5
-    monkeypatch.setattr(loop, "_training_step", step)
     run(stopped)
-    same_numbers(settings, stopped)
+    assert_same_numbers(settings.output, stopped.output)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -267,9 +223,9 @@ def test_activation_checkpointing_changes_nothing_but_memory(settings: Segmentat
     checkpointed = dataclasses.replace(short, activation_checkpointing=True, output=tmp_path / "checkpointed")
     run(short)
     run(checkpointed)
-    same_numbers(short, checkpointed)
+    assert_same_numbers(short.output, checkpointed.output)
     model = checkpointed.create_model(22)
-    assert model.backbone.grad_checkpointing
+    assert model.backbone.network.grad_checkpointing
 
 
 def test_a_frozen_backbone_of_another_run_stays_as_it_is(settings: SegmentationSettings, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ycb_layouts import random_frame, synthetic_meta, write_original
+from ycb_layouts import write_tiny
 
 from correspondence_losses.reference.__main__ import main
 from correspondence_losses.reference.engine.checkpoint import read_checkpoint
@@ -26,11 +26,7 @@ ROWS = ("fpn", "fpn_real")
 
 @pytest.fixture(scope="module")
 def changes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    root = tmp_path_factory.mktemp("ycb")
-    frame = random_frame(0, size=(48, 64))
-    write_original(root, "data_syn/000000", frame, synthetic_meta(frame))
-    for video, seed in (("0000", 10), ("0048", 20)):
-        write_original(root, f"data/{video}/000001", random_frame(seed, size=(48, 64)))
+    root = write_tiny(tmp_path_factory.mktemp("ycb"), count=1)
     return {
         "data": str(root),
         "evaluation": "val",
@@ -243,7 +239,10 @@ def test_rows_without_a_score_say_so(tmp_path: Path) -> None:
     }
     (folder / "results.json").write_text(json.dumps(results))
     write_results(tmp_path, {"9": [row]})
-    assert "| A row | `plain` |  | no score | 1 |  | 6 x 120 | 7 | 1 / 2 / 0 |" in (tmp_path / "results.md").read_text()
+    assert (
+        "| A row | `plain` |  | no score |  |  |  | 1 |  | 6 x 120 | 7 | 1 / 2 / 0 |"
+        in (tmp_path / "results.md").read_text()
+    )
 
 
 def test_two_sweeps_of_two_tables_run_a_shared_row_once(

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from ycb_layouts import random_frame, real_sample, synthetic_meta, write_original
+from runs import assert_same_numbers
+from ycb_layouts import real_sample
 
 from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.functional.vicreg import Convention
 from correspondence_losses.reference.data import open_dataset
-from correspondence_losses.reference.engine import loop
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
 from correspondence_losses.reference.experiments import SegmentationSettings, VICRegLSettings
 from correspondence_losses.reference.experiments.presets import load_presets
@@ -31,18 +31,6 @@ from correspondence_losses.reference.segments import FelzenszwalbSegmenter
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "ycb_vicregl.py"
 PRESETS = {name: preset for name, preset in load_presets().items() if preset.table in ("4.1", "4.2", "4.3")}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("ycb")
-    for i in range(3):
-        frame = random_frame(i, size=(48, 64))
-        alpha = np.where(frame.label > 0, 255, 0).astype(np.uint8)
-        write_original(root, f"data_syn/{i:06d}", frame, synthetic_meta(frame), alpha)
-        write_original(root, f"data/0000/{i + 1:06d}", random_frame(10 + i, size=(48, 64)))
-        write_original(root, f"data/0048/{i + 1:06d}", random_frame(20 + i, size=(48, 64)))
-    return root
 
 
 def tiny(data: Path, output: Path, **changes: Any) -> VICRegLSettings:
@@ -86,35 +74,6 @@ def separate(data: Path, tmp_path_factory: pytest.TempPathFactory) -> VICRegLSet
     settings = tiny(data, tmp_path_factory.mktemp("separate"), training="separate", arrangement="multiple_frames")
     run(settings)
     return settings
-
-
-@pytest.fixture
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For runs whose figures, most of the time that they take, are not looked at."""
-    monkeypatch.setattr("correspondence_losses.reference.runs.run._Run._draw", lambda *_: None)
-
-
-def same_numbers(one: Path, other: Path) -> None:
-    a, b = (read_checkpoint(output / "checkpoint.pt") for output in (one, other))
-    assert a["step"] == b["step"]
-    for part in ("training", "evaluation"):
-        assert a["history"][part] == b["history"][part]
-    assert a["model"].keys() == b["model"].keys()
-    for name, tensor in a["model"].items():
-        assert torch.equal(tensor, b["model"][name]), name
-
-
-def steps_done(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The numbers of the steps that are done from now on."""
-    steps: list[int] = []
-    step = loop._training_step
-
-    def counted(*args: Any) -> dict[str, float]:
-        steps.append(args[4])
-        return step(*args)
-
-    monkeypatch.setattr(loop, "_training_step", counted)
-    return steps
 
 
 @pytest.mark.parametrize("convention", ["vicregl", "vicreg", "equations"])
@@ -245,52 +204,38 @@ def test_a_run_of_two_stages_leaves_a_backbone_and_a_head_on_it(separate: VICReg
 @pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(("training", "call"), [("joint", 5), ("separate", 3), ("separate", 9)])
 def test_killed_and_resumed_equals_never_stopped(
-    request: pytest.FixtureRequest, training: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, training: str, call: int, tmp_path: Path, steps: Any
 ) -> None:
     whole: VICRegLSettings = request.getfixturevalue(training)
     killed = dataclasses.replace(whole, output=tmp_path, masks=whole.output / "backbone" / "masks")
     if training == "joint":
         killed = dataclasses.replace(killed, masks=whole.output / "masks")
-    step = loop._training_step
-    calls = iter(range(100))
-
-    def dies(*args: Any) -> dict[str, float]:
-        if next(calls) == call:
-            raise MemoryError
-        return step(*args)
-
-    monkeypatch.setattr(loop, "_training_step", dies)
-    with pytest.raises(MemoryError):
+    with steps.killed(after=call):
         run(killed)
-    monkeypatch.setattr(loop, "_training_step", step)
     run(killed)
-    same_numbers(whole.output, killed.output)
+    assert_same_numbers(whole.output, killed.output)
     if training == "separate":
-        same_numbers(whole.output / "backbone", killed.output / "backbone")
+        assert_same_numbers(whole.output / "backbone", killed.output / "backbone")
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_overwriting_starts_both_stages_anew(
-    separate: VICRegLSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overwriting_starts_both_stages_anew(separate: VICRegLSettings, tmp_path: Path, steps: Any) -> None:
     shutil.copytree(separate.output, tmp_path, dirs_exist_ok=True)
     anew = dataclasses.replace(separate, output=tmp_path, epochs=1, seed=1)
     with pytest.raises(CheckpointError, match="seed: 0 there, 1 now"):
         run(anew)
-    steps = steps_done(monkeypatch)
     run(dataclasses.replace(anew, overwrite=True))
-    assert steps == 2 * [0, 1, 2]
+    assert steps.begun == 2 * [0, 1, 2]
     for folder in (tmp_path, tmp_path / "backbone"):
         assert json.loads((folder / "results.json").read_text())["settings"]["seed"] == 1
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_heads_share_a_backbone(separate: VICRegLSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = steps_done(monkeypatch)
+def test_heads_share_a_backbone(separate: VICRegLSettings, tmp_path: Path, steps: Any) -> None:
     backbone = separate.output / "backbone"
     other = dataclasses.replace(separate, output=tmp_path, labelled="train", backbone_run=backbone, overwrite=True)
     results = run(other)
-    assert steps == [0, 1, 2, 3, 4, 5]  # of the head
+    assert steps.begun == [0, 1, 2, 3, 4, 5]  # of the head
     assert results["settings"]["labelled"] == "train"
     with pytest.raises(CheckpointError, match="holds a model that predicts no classes"):
         TrainedModel(backbone)

@@ -3,8 +3,7 @@
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from plate_world import SIZE
-from test_views_arrangements import stream, world
+from plate_world import SIZE, stream, world
 
 from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.streams import (

@@ -7,9 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plate_world import SIZE, MemoryCache, MemorySource, plate_frame, pose
+from plate_world import CROPS, SIZE, MemorySource, plate_frame, pose, stream, world
 
-from correspondence_losses.correspond import ColorDistortion, MultiCrop
 from correspondence_losses.reference.streams import (
     MultipleArrangements,
     MultipleFrames,
@@ -19,38 +18,6 @@ from correspondence_losses.reference.streams import (
     ViewStream,
     single_object_frames,
 )
-
-PLAIN = ColorDistortion(jitter=0, grayscale=0, blur=0, solarize=0)
-CROPS = MultiCrop(large_size=64, small_size=48, stride=16, distortion=PLAIN)
-
-
-def world(seed=0):
-    """A seed frame with two plates, its pair, single objects, other frames, and the segments of the seed."""
-    rng = np.random.default_rng(seed)
-    poses = [pose(rng, -0.13), pose(rng, 0.13)]
-    home = plate_frame(poses)
-    source = MemorySource({"data/0000/000001": home}, "home")
-    pairs = MemorySource({"data/0000/000001": plate_frame(poses, background=200)}, "pairs")
-    singles = MemorySource(
-        {
-            "data/0001/000001": plate_frame([pose(rng), None], background=90),
-            "data/0002/000001": plate_frame([None, pose(rng)], background=90),
-        },
-        "singles",
-    )
-    others = MemorySource(
-        {f"data/0000/{i:06d}": plate_frame([pose(rng, -0.13), pose(rng, 0.13)]) for i in (2, 3)}, "home"
-    )
-    # Segments: the halves of each plate, and the background in two.
-    x = np.arange(SIZE[1])[None]
-    segments = np.where(home.label > 0, 10 * home.label + (home.object_coordinates[..., 0] > 0), 1 + (x > 80))
-    cache = MemoryCache({"data/0000/000001": segments.astype(np.uint16)})
-    return source, pairs, singles, others, cache
-
-
-def stream(arrangement, source, cache=None, seed=0, crops=CROPS, **options):
-    frames = [(source, name, cache) for name in source.frames("train")]
-    return ViewStream(frames, arrangement, crops=crops, seed=seed, **options)
 
 
 def shown(frame, points):

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from plate_world import SIZE
-from test_views_arrangements import stream, world
+from plate_world import SIZE, stream, world
 from torch.utils.data import DataLoader, Subset
 
 from correspondence_losses.correspond import MultiCrop, segment_matches
