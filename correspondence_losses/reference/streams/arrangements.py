@@ -13,9 +13,9 @@ arrangement                    views                                        corr
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from correspondence_losses.reference.streams.picture import (
 
 __all__ = [
     "Arrangement",
+    "ArrangementName",
     "MultipleArrangements",
     "MultipleFrames",
     "Paired",
@@ -40,8 +41,11 @@ __all__ = [
     "PosedArrangement",
     "SingleFrame",
     "Unpaired",
+    "create_arrangement",
     "single_object_frames",
 ]
+
+ArrangementName = Literal["single_frame", "paired", "unpaired", "multiple_arrangements", "multiple_frames"]
 
 T = TypeVar("T")
 
@@ -257,6 +261,36 @@ class MultipleFrames(PosedArrangement):
             source, name = drawn = _draw(self.frames)
             if not is_seed(drawn):
                 yield posed_picture(seed, source.frame(name), self.tolerance)
+
+
+def create_arrangement(
+    name: ArrangementName,
+    *,
+    frames: Sequence[tuple[FrameSource, str]],
+    labelled: Callable[[], Sequence[tuple[FrameSource, str]]],
+    pairs: Callable[[], FrameSource],
+    single_objects: Callable[[], FrameSource],
+    num_views: int | None = None,
+) -> Arrangement:
+    """Return an arrangement by its name; what it needs and the others do not is only then asked for.
+
+    Args:
+        name: Which.
+        frames: The seed frames, or all frames of their data set, each with the source that reads it.
+        labelled: Returns the frames with labels of :class:`Unpaired`.
+        pairs: Returns the renders of :class:`Paired`.
+        single_objects: Returns the renders of :class:`MultipleArrangements`.
+        num_views: How many small views are cut from other images where objects have other poses. Default: half.
+    """
+    if name == "single_frame":
+        return SingleFrame()
+    if name == "unpaired":
+        return Unpaired(labelled())
+    if name == "paired":
+        return Paired(pairs())
+    if name == "multiple_frames":
+        return MultipleFrames(frames, num_views=num_views)
+    return MultipleArrangements(single_object_frames(single_objects()), num_views=num_views)
 
 
 def single_object_frames(source: FrameSource) -> dict[int, list[tuple[FrameSource, str]]]:
