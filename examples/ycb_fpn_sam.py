@@ -8,10 +8,7 @@
 on when the same command is given again.
 """
 
-from correspondence_losses.reference.runs.command_line import settings_from_command_line
-from correspondence_losses.reference.runs.errors import one_line_errors
-from correspondence_losses.reference.runs.run import run
+from correspondence_losses.reference.commands.train import train
 
 if __name__ == "__main__":
-    with one_line_errors():
-        run(settings_from_command_line(tables=["4.4"], preset="sam_fpn", description=__doc__))
+    train(tables=["4.4"], preset="sam_fpn", description=__doc__)

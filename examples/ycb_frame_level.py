@@ -9,11 +9,7 @@ Paired rows render a counterpart of each real frame first, from its poses and th
 the settings. A run that was stopped goes on when the same command is given again.
 """
 
-from correspondence_losses.reference.runs.command_line import settings_from_command_line
-from correspondence_losses.reference.runs.errors import one_line_errors
-from correspondence_losses.reference.runs.run import run
+from correspondence_losses.reference.commands.train import train
 
 if __name__ == "__main__":
-    with one_line_errors():
-        tables = ["3.1", "fig. 3.4", "Imbusch et al. 2022"]
-        run(settings_from_command_line(tables=tables, preset="adversarial", description=__doc__))
+    train(tables=["3.1", "fig. 3.4", "Imbusch et al. 2022"], preset="adversarial", description=__doc__)

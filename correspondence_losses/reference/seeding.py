@@ -1,12 +1,14 @@
 """Randomness as a function of the seed and of a place in the run, so that a resumed run draws what it would have."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["FrameOrder", "derive_seed", "seed_step"]
+__all__ = ["FrameOrder", "derive_seed", "seed_step", "seeded"]
 
 
 def derive_seed(*place: int) -> int:
@@ -17,6 +19,14 @@ def derive_seed(*place: int) -> int:
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed torch for one training step of one process (what dropout and drop path draw from)."""
     torch.manual_seed(derive_seed(seed, 0, step, rank))
+
+
+@contextmanager
+def seeded(*place: int) -> Iterator[None]:
+    """In the block, let torch's global generator draw what is a function of ``place``; it is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(*place))
+        yield
 
 
 class FrameOrder:
@@ -46,4 +56,8 @@ class FrameOrder:
 
     def __getitem__(self, index: int) -> int:
         """Return the frame at ``index`` of the endless order."""
-        return int(self._permutation(index // self.num_frames)[index % self.num_frames])
+        return int(self._permutation(self.round(index))[index % self.num_frames])
+
+    def round(self, index: int) -> int:
+        """Return the number of the pass that ``index`` is in; a transparent image has another background in each."""
+        return index // self.num_frames

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.files import atomic_path
-from correspondence_losses.reference.scenes.contact_sheet import contact_sheet
+from correspondence_losses.reference.data import SolidBackground, spread
+from correspondence_losses.reference.data.background import composite
+from correspondence_losses.reference.data.files import read_color, read_gray8
+from correspondence_losses.reference.figures.colors import colorize
+from correspondence_losses.reference.figures.plots import Panel, plot_images
 from correspondence_losses.reference.scenes.generate import (
     SceneSettings,
     generate_scenes,
@@ -61,21 +61,32 @@ def single_objects(
 
 
 def sheet(folder: Path, output: Path, count: int = 24, columns: int = 6) -> None:
-    """Draw frames of a folder, evenly chosen, as a contact sheet.
+    """Draw frames of a folder, evenly spread, each with its labels below it.
 
     Args:
-        folder: Where ``FFFFFF-color.png`` are, at any depth.
-        output: The picture to write, PNG.
+        folder: Where ``FFFFFF-color.png`` and ``FFFFFF-label.png`` are, at any depth.
+        output: The picture to write.
         count: How many frames at most.
         columns: Frames in a row.
+
+    Raises:
+        FileNotFoundError: There is no frame.
+        ValueError: A number is below 1.
     """
-    found: Sequence[Path] = sorted(folder.rglob("*-color.png"))
-    if not found:
+    for name, number in (("count", count), ("columns", columns)):
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}")
+    frames = spread(sorted(folder.rglob("*-color.png")), count)
+    if not frames:
         raise FileNotFoundError(f"{folder}: holds no FFFFFF-color.png")
-    chosen = [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)]
-    prefixes = [path.with_name(path.name.removesuffix("-color.png")) for path in chosen]
-    with atomic_path(output) as path:
-        Image.fromarray(contact_sheet(prefixes, columns)).save(path, format="PNG")
+    grey = SolidBackground()
+    rows: list[list[Panel]] = []
+    for first in range(0, len(frames), columns):
+        row = frames[first : first + columns]
+        labels = [path.with_name(path.name.replace("-color", "-label")) for path in row]
+        rows.append([(str(path.relative_to(folder)), composite(read_color(path), grey, path.name, 0)) for path in row])
+        rows.append([("", colorize(read_gray8(path))) for path in labels])
+    plot_images(output, rows, str(folder))
 
 
 def main(arguments: Sequence[str]) -> None:

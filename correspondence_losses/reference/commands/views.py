@@ -2,25 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.data import DataError, YCBVideo
+from correspondence_losses.reference.data import DataError, FrameSource, YCBVideo, spread
 from correspondence_losses.reference.figures.view_sheets import draw_view_set
-from correspondence_losses.reference.scenes import SceneSettings, render_pairs, render_single_objects
-from correspondence_losses.reference.streams.arrangements import (
-    Arrangement,
-    MultipleArrangements,
-    MultipleFrames,
-    Paired,
-    SingleFrame,
-    Unpaired,
-    single_object_frames,
-)
+from correspondence_losses.reference.scenes import SceneSettings, render_pairs, render_single_objects, scene_models
+from correspondence_losses.reference.streams.arrangements import ArrangementName, create_arrangement
 from correspondence_losses.reference.streams.view_stream import ViewStream
-
-ArrangementName = Literal["single_frame", "paired", "unpaired", "multiple_arrangements", "multiple_frames"]
 
 
 def draw_arrangements(
@@ -62,32 +52,35 @@ def draw_arrangements(
         raise ValueError(f"count must be at least 1, got {count}")
     source = YCBVideo(data)
     names = source.frames(split)
-    seeds = [names[i * len(names) // count] for i in range(count)] if count < len(names) else names
+    seeds = spread(names, count)
     if not seeds:
         raise DataError(f"{data}: holds no frame of {split}")
     height, width = source.image(seeds[0]).shape[:2]
-    settings = SceneSettings(width=width, height=height, models=models, seed=seed)
 
-    def arranged(name: ArrangementName) -> Arrangement:
-        if name == "single_frame":
-            return SingleFrame()
-        if name == "unpaired":
-            labelled = "synthetic" if "synthetic" in source.splits() else split
-            return Unpaired([(source, frame) for frame in source.frames(labelled)])
-        if name == "multiple_frames":
-            return MultipleFrames([(source, frame) for frame in names])
-        if models is None and not (data / "scenes.json").exists():
-            raise ValueError(f"models must be the folder of the meshes of {data}, which {name} renders, got none")
-        if name == "paired":
-            below_data = [frame.removeprefix("data/") for frame in seeds]
-            return Paired(YCBVideo(render_pairs(output / "renders/pairs", settings, data, below_data, workers=workers)))
-        objects = render_single_objects(output / "renders/objects", settings, poses_per_class, workers=workers)
-        return MultipleArrangements(single_object_frames(YCBVideo(objects)))
+    def scenes() -> SceneSettings:
+        return SceneSettings(width=width, height=height, models=scene_models(data, models), seed=seed)
+
+    def labelled() -> list[tuple[FrameSource, str]]:
+        return [(source, frame) for frame in source.frames("synthetic" if "synthetic" in source.splits() else split)]
+
+    def pairs() -> FrameSource:
+        below_data = [frame.removeprefix("data/") for frame in seeds]
+        return YCBVideo(render_pairs(output / "renders/pairs", scenes(), data, below_data, workers=workers))
+
+    def single_objects() -> FrameSource:
+        return YCBVideo(render_single_objects(output / "renders/objects", scenes(), poses_per_class, workers=workers))
 
     for name in arrangements:
+        arrangement = create_arrangement(
+            name,
+            frames=[(source, frame) for frame in names],
+            labelled=labelled,
+            pairs=pairs,
+            single_objects=single_objects,
+        )
         stream = ViewStream(
             [(source, frame, None) for frame in seeds],
-            arranged(name),
+            arrangement,
             crops=MultiCrop(),
             seed=seed,
             labelled_size=(height, width) if name == "unpaired" else None,

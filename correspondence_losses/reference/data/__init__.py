@@ -12,7 +12,7 @@ from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.image_folder import ImageFolder
 from correspondence_losses.reference.data.layouts import open_dataset
 from correspondence_losses.reference.data.refined import RefinedImages
-from correspondence_losses.reference.data.source import Frame, FrameSource
+from correspondence_losses.reference.data.source import Frame, FrameSource, spread
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.data.ycb_video import YCBVideo
 
@@ -31,4 +31,5 @@ __all__ = [
     "YCBVideo",
     "lay_over",
     "open_dataset",
+    "spread",
 ]

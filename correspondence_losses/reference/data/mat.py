@@ -1,7 +1,8 @@
 """Arrays of numbers from MATLAB 5 files, and nothing else of them.
 
-SciPy's reader takes the tags in a file at their word: cells in cells use up its stack, a tag of no known type makes it
-read outside its tables, and a few compressed kilobytes unpack to any size.
+SciPy's reader (1.17 as those before it) takes the tags in a file at their word: cells in cells use up its stack, a tag
+of no known type, one changed byte, makes it read outside its tables, and both end the process without a message; and a
+few compressed kilobytes unpack to any size.
 """
 
 import struct

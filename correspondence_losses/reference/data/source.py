@@ -1,13 +1,17 @@
 """What the trainer asks of a data set: its splits, their frames, and what is known about a frame."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from correspondence_losses.reference.data.background import Background, composite
+
+T = TypeVar("T")
 
 SPLITS = ("train", "val", "keyframe", "synthetic")
 """The splits that a labelled data set may have."""
@@ -116,3 +120,10 @@ class FrameSource(ABC):
     def _check_split(self, split: str) -> None:
         if split not in self.splits():
             raise ValueError(f"split must be one of {self.splits()} for {self.root} ({self.layout}), got {split!r}")
+
+
+def spread(items: Sequence[T], most: int | None) -> list[T]:
+    """Return at most so many items, evenly spread."""
+    if most is None or most >= len(items):
+        return list(items)
+    return [items[i * len(items) // most] for i in range(most)]

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,11 @@ from correspondence_losses.reference.engine.averaging import WeightAverage
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from correspondence_losses.reference.engine.history import History
 from correspondence_losses.reference.engine.optimizer import set_learning_rate
+from correspondence_losses.reference.engine.plan import TrainingPlan
 from correspondence_losses.reference.engine.sealed import Sealed, opened_inside
 from correspondence_losses.reference.seeding import seed_step
 
-__all__ = ["Interrupted", "NonFiniteLossError", "TrainingPlan", "train"]
+__all__ = ["Interrupted", "NonFiniteLossError", "train"]
 
 
 class NonFiniteLossError(RuntimeError):
@@ -33,36 +33,6 @@ class NonFiniteLossError(RuntimeError):
 
 class Interrupted(SystemExit):
     """The run was asked to stop (Ctrl-C, or SIGTERM from a scheduler) and left a checkpoint; exit code 130."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingPlan:
-    """How long to train, and when to do what.
-
-    Args:
-        epochs: Number of epochs; an evaluation may follow each.
-        steps_per_epoch: Optimiser steps of one epoch.
-        evaluate_every: Evaluate after each such number of epochs, and after the last.
-        checkpoint_every: Save after each such number of steps, besides at the end of each epoch.
-        learning_rate: From the step to the learning rate.
-        seed: What the randomness of each step derives from.
-        accumulate: Batches whose gradients are added up to one step.
-        clip_gradients: Greatest norm of a step's gradient; 0 clips nothing.
-    """
-
-    epochs: int
-    steps_per_epoch: int
-    evaluate_every: int
-    checkpoint_every: int
-    learning_rate: Callable[[int], float]
-    seed: int
-    accumulate: int = 1
-    clip_gradients: float = 0.0
-
-    @property
-    def num_steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        return self.epochs * self.steps_per_epoch
 
 
 def train(
@@ -163,7 +133,7 @@ def _training_step(
     plan: TrainingPlan,
 ) -> dict[str, float]:
     seed_step(plan.seed, step, fabric.global_rank)
-    set_learning_rate(optimizer, plan.learning_rate(step))
+    set_learning_rate(optimizer, plan.rate(step))
     means: dict[str, float] = {}
     for index, batch in enumerate(batches, start=1):
         with fabric.no_backward_sync(model, enabled=index < plan.accumulate):

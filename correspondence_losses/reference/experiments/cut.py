@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from correspondence_losses.reference.data import FrameSource
+from correspondence_losses.reference.data import FrameSource, spread
 from correspondence_losses.reference.experiments.family import FamilySettings
-from correspondence_losses.reference.experiments.run_data import RunData, spread
+from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.plots import plot_images
 from correspondence_losses.reference.files import atomic_path

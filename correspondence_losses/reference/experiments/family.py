@@ -2,14 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import nn
 
+from correspondence_losses.reference.data import FrameSource
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.settings import RunSettings
 from correspondence_losses.reference.experiments.task import Task
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter, SegmentCache, Segmenter
 
-__all__ = ["FamilySettings"]
+__all__ = ["FamilySettings", "SegmentedFamilySettings"]
 
 
 class FamilySettings(RunSettings, ABC):
@@ -35,3 +39,31 @@ class FamilySettings(RunSettings, ABC):
     @abstractmethod
     def task(self, data: RunData) -> Task:
         """Return what is trained on, prepared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentedFamilySettings(FamilySettings):
+    """Settings of a family that uses the segments of images.
+
+    Args:
+        masks: Folder where the segments are kept, for all runs. Default: ``masks`` in ``output``.
+        segmenter: What makes them: ``SAMSegmenter`` with a checkpoint, ``FelzenszwalbSegmenter`` where none is at
+            hand, or a class of your own.
+        min_segment_area: Masks with fewer pixels are left out.
+    """
+
+    masks: Path | None = None
+    segmenter: Segmenter = field(default_factory=FelzenszwalbSegmenter)
+    min_segment_area: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what the types do not say."""
+        super().__post_init__()
+        self.check_at_least_zero("min_segment_area")
+
+    def segmented(
+        self, data: RunData, name: str, source: FrameSource, frames: Sequence[str]
+    ) -> list[tuple[FrameSource, str, SegmentCache]]:
+        """Return frames of a data set, known by a name, with their segments, which are made where there are none."""
+        folder = (self.output / "masks" if self.masks is None else self.masks) / name
+        return data.presegmented(source, frames, folder, self.segmenter, self.min_segment_area)

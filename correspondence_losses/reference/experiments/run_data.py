@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
 
-from correspondence_losses.reference.data import FrameSource, ImageFolder, RefinedImages, YCBVideo, open_dataset
+from correspondence_losses.reference.data import FrameSource, RefinedImages, YCBVideo, open_dataset, spread
 from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.experiments.settings import RunSettings
 from correspondence_losses.reference.scenes import (
@@ -25,9 +24,7 @@ from correspondence_losses.reference.scenes import (
 from correspondence_losses.reference.segments import SegmentCache, Segmenter, presegment
 from correspondence_losses.reference.streams.images import image_to_tensor
 
-__all__ = ["RunData", "spread"]
-
-T = TypeVar("T")
+__all__ = ["RunData"]
 
 
 class RunData:
@@ -119,10 +116,6 @@ class RunData:
         with self.fabric.rank_zero_first():
             return YCBVideo(render_single_objects(folder, scenes, poses_per_class, progress=self.progress))
 
-    def image_folder(self, root: Path) -> ImageFolder:
-        """Open a folder of images without labels."""
-        return ImageFolder(root, background=self.settings.backgrounds)
-
     def _data(self) -> Path:
         """Return the folder of the data; where there is none, of the embedded scenes, made first if need be."""
         if self.settings.data is not None:
@@ -133,13 +126,10 @@ class RunData:
 
     def _rendered_scenes(self) -> SceneSettings:
         """Return how objects of the data set are rendered; embedded scenes say what their own are."""
-        root, models = self.source.root, self.settings.scenes.models
+        root = self.source.root
         if self.source.layout != YCBVideo.layout:
             raise ValueError(f"data must be in the original layout to render its objects, {root} is not")
-        if (root / "scenes.json").exists():
-            models = scene_models(root)
-        elif models is None:
-            raise ValueError(f"scenes.models must be the folder of the meshes of {root}, got none")
+        models = scene_models(root, self.settings.scenes.models, "scenes.models")
         # The numbers of images are not used, and should not keep renders from being shared.
         return replace(self.settings.scenes, models=models, num_synthetic=0, num_target=0, num_test=0)
 
@@ -152,10 +142,3 @@ def user_cache(name: str, *made_of: object) -> Path:
     digest = hashlib.sha256(json.dumps(plain(made_of)).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return cache / "correspondence_losses" / f"{name}-{digest}"
-
-
-def spread(items: Sequence[T], most: int | None) -> list[T]:
-    """Return at most so many items, evenly spread."""
-    if most is None or most >= len(items):
-        return list(items)
-    return [items[i * len(items) // most] for i in range(most)]

@@ -1,22 +1,22 @@
 """FPN + SAM pooling, and its parts alone (sec. 4.5.2 and 4.6, table 4.4)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from correspondence_losses.reference.data import FrameSource
+from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
+from correspondence_losses.reference.data import ImageFolder, spread
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
-from correspondence_losses.reference.experiments.family import FamilySettings
+from correspondence_losses.reference.experiments.family import SegmentedFamilySettings
 from correspondence_losses.reference.experiments.record import plain
-from correspondence_losses.reference.experiments.run_data import RunData, spread
+from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import colorize_segments, projection_image
 from correspondence_losses.reference.figures.plots import Panel, plot_images
 from correspondence_losses.reference.models.segmentation import SegmentationModel
-from correspondence_losses.reference.segments import FelzenszwalbSegmenter, Segmenter
 from correspondence_losses.reference.streams.samples import SampleStream
 
 __all__ = ["SegmentationSettings"]
@@ -25,12 +25,11 @@ _FIGURE_ROWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationSettings(FamilySettings):
+class SegmentationSettings(SegmentedFamilySettings):
     """Settings of the family; the defaults are the thesis's for FPN + SAM pooling.
 
     Args:
         output: The run's folder. A run that is there is continued if its settings are the same.
-        masks: Folder where the segments of unlabelled images are kept, for all runs. Default: ``masks`` in ``output``.
         unlabelled_images: A folder of further unlabelled images.
         head: ``"fpn"``, or ``"linear"`` for a linear head on the coarsest map.
         fpn_channels: Width of the pyramid.
@@ -41,13 +40,9 @@ class SegmentationSettings(FamilySettings):
         sam_weight: Weight of the pooling loss in eq. 4.8; 0 trains without the pooling block.
         proj_channels: Channels of the pooling block's projection.
         beta: Distance that segments' means should keep in it.
-        segmenter: What makes the segments of the unlabelled images: ``SAMSegmenter`` with a checkpoint,
-            ``FelzenszwalbSegmenter`` where none is at hand, or a class of your own.
-        min_segment_area: Masks with fewer pixels are left out.
     """
 
     output: Path = Path("runs/ycb_fpn_sam")
-    masks: Path | None = None
     unlabelled_images: Path | None = None
     head: Literal["fpn", "linear"] = "fpn"
     fpn_channels: int = 256
@@ -57,14 +52,12 @@ class SegmentationSettings(FamilySettings):
     sam_weight: float = 0.05
     proj_channels: int = 3
     beta: float = 0.5
-    segmenter: Segmenter = field(default_factory=FelzenszwalbSegmenter)
-    min_segment_area: int = 0
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""
         super().__post_init__()
         self.check_above_zero("fpn_channels", "head_stride", "proj_channels", "beta")
-        self.check_at_least_zero("sam_weight", "min_segment_area")
+        self.check_at_least_zero("sam_weight")
         if 32 % self.head_stride:
             raise ValueError(f"head_stride must be 1, 2, 4, 8, 16 or 32, got {self.head_stride}")
         for name, size in (("image_size", self.image_size), ("prediction_size", self.predicted_at)):
@@ -80,16 +73,19 @@ class SegmentationSettings(FamilySettings):
             blank = replace(self, pretrained=False, backbone_weights=None, batch_norm=batch_norm)
             backbone = blank.create_backbone()
             _load_backbone(backbone, self.backbone_run / "checkpoint.pt")
+        head: FPNFusionHead | LinearHead
+        if self.head == "fpn":
+            head = FPNFusionHead(backbone.channels, num_classes, self.fpn_channels)
+        else:
+            head = LinearHead(backbone.channels, num_classes)
+        pooling = SAMPoolingBlock(head.out_channels, self.proj_channels, self.beta) if self.sam_weight > 0 else None
         return SegmentationModel(
             backbone,
-            num_classes=num_classes,
-            head=self.head,
-            fpn_channels=self.fpn_channels,
+            head,
+            pooling,
+            sam_weight=self.sam_weight,
             head_stride=self.head_stride,
             frozen_backbone=self.frozen_backbone,
-            sam_weight=self.sam_weight,
-            proj_channels=self.proj_channels,
-            beta=self.beta,
         )
 
     def task(self, data: RunData) -> Task:
@@ -119,17 +115,12 @@ class _SegmentationTask(Task):
         self.unlabelled = []
         if settings.sam_weight > 0:
             self.methods = ("predict", "project")
-            masks = settings.output / "masks" if settings.masks is None else settings.masks
-            sources: list[tuple[str, FrameSource, list[str]]] = []
             if settings.unlabelled is not None or settings.unlabelled_images is None:
-                sources.append(("dataset", data.source, [frame for _, frame in data.unlabelled]))
+                frames = [frame for _, frame in data.unlabelled]
+                self.unlabelled += settings.segmented(data, "dataset", data.source, frames)
             if settings.unlabelled_images is not None:
-                folder = data.image_folder(settings.unlabelled_images)
-                sources.append(("images", folder, folder.frames()))
-            for name, source, frames in sources:
-                self.unlabelled += data.presegmented(
-                    source, frames, masks / name, settings.segmenter, settings.min_segment_area
-                )
+                folder = ImageFolder(settings.unlabelled_images, background=settings.backgrounds)
+                self.unlabelled += settings.segmented(data, "images", folder, folder.frames())
         self.stream = SampleStream(
             data.labelled,
             self.unlabelled,

@@ -1,9 +1,10 @@
-"""What can be set about a run of any family: its data, its schedule, its place and its machines."""
+"""What can be set about a run of any family: its data, its place and its machines, besides its plan."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from correspondence_losses.reference.engine.plan import TrainingPlan
 from correspondence_losses.reference.models.backbone import Backbone, BatchNorm
 from correspondence_losses.reference.scenes import SceneSettings
 from correspondence_losses.reference.streams.images import Augmentation
@@ -28,7 +29,7 @@ _AT_LEAST_ZERO = ("weight_decay", "clip_gradients", "warmup_epochs", "num_worker
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
+class RunSettings(TrainingPlan):
     """Settings that every family has; the families add their own.
 
     Args:
@@ -65,26 +66,15 @@ class RunSettings:
         frozen_stages: The backbone's parameters up to this many of its four maps stay as they are.
         channels_last: Keep feature maps with their channels innermost, which most convolutions are faster with.
         activation_checkpointing: Compute the backbone's activations again in the backward pass, to save memory.
-        epochs: Number of epochs.
-        steps_per_epoch: Steps of an epoch.
         batch_size: Samples of a batch in each process.
-        accumulate: Batches whose gradients are added up to one step.
         optimizer: ``"adam"`` or ``"adamw"``.
-        learning_rate: The peak learning rate.
         backbone_lr_scale: The backbone's learning rate, as a part of the others'.
         layer_decay: Factor on the learning rate from one of the backbone's four stages to the one before it.
-        final_learning_rate: Where a cosine schedule ends.
-        schedule: ``"constant"`` or ``"cosine"``.
-        warmup_epochs: Epochs of linear warm-up.
         weight_decay: Weight decay; biases and the scales of normalisation have none.
-        clip_gradients: Greatest norm of the gradient of a step; 0 clips nothing.
         weight_average: Momentum of an exponential moving average of the weights, which is what is scored and
             predicted with; 0 takes the trained weights themselves.
-        evaluate_every: Evaluate after each such number of epochs.
         average_epochs: The result is the mean over the evaluations of the last so many epochs.
-        checkpoint_every: Save after each such number of steps, besides each epoch.
         log_every: Training terms are averaged over this many steps.
-        seed: Seed of everything.
         num_workers: Processes that read images, for each training process.
         accelerator: Fabric's, such as ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: Number of processes on this machine, or ``"auto"``.
@@ -117,25 +107,14 @@ class RunSettings:
     frozen_stages: int = 0
     channels_last: bool = False
     activation_checkpointing: bool = False
-    epochs: int = 100
-    steps_per_epoch: int = 1500
     batch_size: int = 1
-    accumulate: int = 1
     optimizer: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = 1e-5
     backbone_lr_scale: float = 1.0
     layer_decay: float = 1.0
-    final_learning_rate: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_epochs: int = 0
     weight_decay: float = 0.0
-    clip_gradients: float = 0.0
     weight_average: float = 0.0
-    evaluate_every: int = 1
     average_epochs: int = 20
-    checkpoint_every: int = 500
     log_every: int = 50
-    seed: int = 0
     num_workers: int = 2
     accelerator: str = "auto"
     devices: int | Literal["auto"] = 1

@@ -8,13 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from correspondence_losses.blocks import GlobalExpander, LinearHead, LocalProjector
 from correspondence_losses.correspond import MultiCrop, feature_matches, location_matches, segment_matches
 from correspondence_losses.functional import Convention
 from correspondence_losses.losses import MatchedVICRegLoss, VICRegLLoss
-from correspondence_losses.reference.data import FrameSource
-from correspondence_losses.reference.experiments.family import FamilySettings
+from correspondence_losses.reference.data import FrameSource, spread
+from correspondence_losses.reference.experiments.family import FamilySettings, SegmentedFamilySettings
 from correspondence_losses.reference.experiments.record import plain
-from correspondence_losses.reference.experiments.run_data import RunData, spread
+from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.segmentation import SegmentationSettings
 from correspondence_losses.reference.experiments.settings import RunSettings
 from correspondence_losses.reference.experiments.task import Task
@@ -22,20 +23,16 @@ from correspondence_losses.reference.figures.colors import colorize_segments
 from correspondence_losses.reference.figures.plots import MatchPanel, plot_images, plot_matches
 from correspondence_losses.reference.figures.view_sheets import draw_view_set
 from correspondence_losses.reference.models.vicregl import VICRegLModel
-from correspondence_losses.reference.segments import FelzenszwalbSegmenter, SegmentCache, Segmenter
+from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams import (
     Arrangement,
+    ArrangementName,
     MatchedViewStream,
-    MultipleArrangements,
-    MultipleFrames,
-    Paired,
     SegmentSearch,
-    SingleFrame,
-    Unpaired,
     ViewStream,
     collate_matched_views,
+    create_arrangement,
     segment_searches,
-    single_object_frames,
 )
 
 __all__ = ["VICRegLSettings"]
@@ -45,7 +42,7 @@ _FIGURE_MATCHES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class VICRegLSettings(FamilySettings):
+class VICRegLSettings(SegmentedFamilySettings):
     """Settings of the family; the defaults are the thesis's.
 
     Args:
@@ -72,18 +69,12 @@ class VICRegLSettings(FamilySettings):
         var_coeff: μ.
         cov_coeff: ν.
         convention: Whose factors the losses have, as in :class:`~correspondence_losses.losses.VICRegLLoss`.
-        masks: Folder where the segments of the seed frames are kept, for all runs. Default: ``masks`` in ``output``.
-        segmenter: What makes them: ``SAMSegmenter`` with a checkpoint, ``FelzenszwalbSegmenter`` where none is at
-            hand, or a class of your own.
-        min_segment_area: Masks with fewer pixels are left out.
     """
 
     output: Path = Path("runs/ycb_vicregl")
     training: Literal["separate", "joint", "frozen", "backbone"] = "separate"
     backbone_run: Path | None = None
-    arrangement: Literal["single_frame", "paired", "unpaired", "multiple_arrangements", "multiple_frames"] = (
-        "single_frame"
-    )
+    arrangement: ArrangementName = "single_frame"
     num_posed_views: int | None = None
     poses_per_class: int = 100
     crops: MultiCrop = field(default_factory=MultiCrop)
@@ -97,9 +88,6 @@ class VICRegLSettings(FamilySettings):
     var_coeff: float = 25.0
     cov_coeff: float = 1.0
     convention: Convention = "vicregl"
-    masks: Path | None = None
-    segmenter: Segmenter = field(default_factory=FelzenszwalbSegmenter)
-    min_segment_area: int = 0
     batch_size: int = 3
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = 1e-3
@@ -112,7 +100,7 @@ class VICRegLSettings(FamilySettings):
         """Check what the types do not say."""
         super().__post_init__()
         self.check_above_zero("poses_per_class")
-        self.check_at_least_zero("vicregl_weight", "sam_weight", "min_segment_area")
+        self.check_at_least_zero("vicregl_weight", "sam_weight")
         self._vicregl_loss()
         for name in ("projector_channels", "expander_channels"):
             channels = getattr(self, name)
@@ -165,11 +153,17 @@ class VICRegLSettings(FamilySettings):
         stride = backbone.reduction[-1]
         if stride != self.crops.stride:
             raise ValueError(f"crops.stride must be that of {self.backbone}, {stride}, got {self.crops.stride}")
+        channels = backbone.channels[-1]
+        head = LinearHead(backbone.channels, num_classes) if self.training == "joint" else None
+        projector = LocalProjector(channels, self.projector_channels[:-1], self.projector_channels[-1])
+        expander = None
+        if self.vicregl_weight > 0:
+            expander = GlobalExpander(channels, self.expander_channels[:-1], self.expander_channels[-1])
         return VICRegLModel(
             backbone,
-            num_classes=num_classes if self.training == "joint" else None,
-            projector_channels=self.projector_channels,
-            expander_channels=self.expander_channels,
+            head,
+            projector,
+            expander,
             vicregl_weight=self.vicregl_weight,
             vicregl=self._vicregl_loss(),
             sam_weight=self.sam_weight,
@@ -233,12 +227,9 @@ class _VICRegLTask(Task):
         seeds = data.labelled if own_labels else data.unlabelled
         self.seeds: list[tuple[FrameSource, str, SegmentCache | None]] = [(*seed, None) for seed in seeds]
         if settings.sam_weight > 0:
-            source, masks = seeds[0][0], settings.output / "masks" if settings.masks is None else settings.masks
+            source = seeds[0][0]
             name = "dataset" if source is data.source else "labelled"
-            frames = [frame for _, frame in seeds]
-            self.seeds = [
-                *data.presegmented(source, frames, masks / name, settings.segmenter, settings.min_segment_area)
-            ]
+            self.seeds = [*settings.segmented(data, name, source, [frame for _, frame in seeds])]
         self.views = ViewStream(
             self.seeds,
             self._arrangement(),
@@ -298,14 +289,11 @@ class _VICRegLTask(Task):
 
     def _arrangement(self) -> Arrangement:
         settings, data = self.settings, self.data
-        if settings.arrangement == "single_frame":
-            return SingleFrame()
-        if settings.arrangement == "unpaired":
-            return Unpaired(data.labelled)
-        if settings.arrangement == "multiple_frames":
-            frames = [(source, frame) for source, frame, _ in self.seeds]
-            return MultipleFrames(frames, num_views=settings.num_posed_views)
-        if settings.arrangement == "paired":
-            return Paired(data.pairs())
-        objects = single_object_frames(data.single_objects(settings.poses_per_class))
-        return MultipleArrangements(objects, num_views=settings.num_posed_views)
+        return create_arrangement(
+            settings.arrangement,
+            frames=[(source, frame) for source, frame, _ in self.seeds],
+            labelled=lambda: data.labelled,
+            pairs=data.pairs,
+            single_objects=lambda: data.single_objects(settings.poses_per_class),
+            num_views=settings.num_posed_views,
+        )

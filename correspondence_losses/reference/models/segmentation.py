@@ -1,7 +1,6 @@
 """Backbone, head and pooling block as one module that computes its own training loss (eq. 4.8)."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,48 +17,34 @@ class SegmentationModel(nn.Module):
 
     Args:
         backbone: Returns the feature maps.
-        num_classes: Classes, background included.
-        head: ``"fpn"`` for :class:`~correspondence_losses.blocks.FPNFusionHead`, ``"linear"`` for
-            :class:`~correspondence_losses.blocks.LinearHead` on the coarsest map.
-        fpn_channels: Width of the pyramid.
+        head: Makes logits and features of them.
+        pooling: Pools the head's features of unlabelled images; ``None`` for labelled images alone.
+        sam_weight: Weight of the pooling loss in eq. 4.8.
         head_stride: Logits are computed at this part of the image's height and width: 1 as in the thesis, 4 at a
             fraction of the cost. Image sizes are multiples of it. Losses are taken at twice that resolution, and
             predictions are upsampled.
         frozen_backbone: Train the head alone, on features that stay as they are.
-        sam_weight: Weight of the pooling loss in eq. 4.8; with 0 there is no pooling block.
-        proj_channels: Channels of the pooling block's projection.
-        beta: Distance that segments' means should keep in it.
     """
 
     def __init__(
         self,
         backbone: Backbone,
+        head: FPNFusionHead | LinearHead,
+        pooling: SAMPoolingBlock | None,
         *,
-        num_classes: int,
-        head: Literal["fpn", "linear"],
-        fpn_channels: int,
+        sam_weight: float,
         head_stride: int,
         frozen_backbone: bool,
-        sam_weight: float,
-        proj_channels: int,
-        beta: float,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.frozen_backbone = frozen_backbone
         if frozen_backbone:
             backbone.requires_grad_(False)
-        self.head_stride = head_stride
-        channels = backbone.channels
-        self.head: FPNFusionHead | LinearHead
-        if head == "fpn":
-            self.head = FPNFusionHead(channels, num_classes, fpn_channels)
-        else:
-            self.head = LinearHead(channels, num_classes)
+        self.head = head
+        self.pooling = pooling
         self.sam_weight = sam_weight
-        self.pooling = None
-        if sam_weight > 0:
-            self.pooling = SAMPoolingBlock(self.head.out_channels, proj_channels, beta)
+        self.head_stride = head_stride
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name; ``"loss"``, eq. 4.8, is to be minimised.
@@ -102,7 +87,7 @@ class SegmentationModel(nn.Module):
             RuntimeError: The model has no pooling block.
         """
         if self.pooling is None:
-            raise RuntimeError("the model has no pooling block: its sam_weight is 0")
+            raise RuntimeError("the model has no pooling block")
         return self.pooling.project(self._logits_and_features(images)[1], images.shape[-2:])
 
     def _logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:

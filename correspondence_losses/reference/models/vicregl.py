@@ -27,9 +27,9 @@ class VICRegLModel(nn.Module):
 
     Args:
         backbone: Returns a list of feature maps, finest first; the last is used.
-        num_classes: Classes of the linear head, background included; ``None`` for no head: eq. 4.9.
-        projector_channels: Widths of the local projector's layers; the last is that of the embedding.
-        expander_channels: The same of the global expander.
+        head: Beside it; ``None`` for none: eq. 4.9.
+        projector: Of the cells.
+        expander: Of the pooled maps; ``None`` where VICRegL has no weight.
         vicregl_weight: ρ_VICRegL.
         vicregl: The loss of eq. 2.10.
         sam_weight: ρ_SAM.
@@ -40,10 +40,10 @@ class VICRegLModel(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
+        head: LinearHead | None,
+        projector: LocalProjector,
+        expander: GlobalExpander | None,
         *,
-        num_classes: int | None,
-        projector_channels: Sequence[int],
-        expander_channels: Sequence[int],
         vicregl_weight: float,
         vicregl: VICRegLLoss,
         sam_weight: float,
@@ -52,12 +52,9 @@ class VICRegLModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        channels = backbone.channels[-1]
-        self.head = None if num_classes is None else LinearHead(backbone.channels, num_classes)
-        self.projector = LocalProjector(channels, projector_channels[:-1], projector_channels[-1])
-        self.expander = None
-        if vicregl_weight > 0:
-            self.expander = GlobalExpander(channels, expander_channels[:-1], expander_channels[-1])
+        self.head = head
+        self.projector = projector
+        self.expander = expander
         self.vicregl_weight = vicregl_weight
         self.vicregl = vicregl
         self.sam_weight = sam_weight

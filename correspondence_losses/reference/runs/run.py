@@ -14,16 +14,16 @@ from lightning_fabric.strategies import FSDPStrategy
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from correspondence_losses.reference.data import spread
 from correspondence_losses.reference.engine.averaging import WeightAverage
 from correspondence_losses.reference.engine.checkpoint import CheckpointError
 from correspondence_losses.reference.engine.evaluation import MEANS, SegmentationScores, predict_classes, score
 from correspondence_losses.reference.engine.history import History
-from correspondence_losses.reference.engine.loop import TrainingPlan, train
+from correspondence_losses.reference.engine.loop import train
 from correspondence_losses.reference.engine.optimizer import create_optimizer, parameter_rates
-from correspondence_losses.reference.engine.schedule import LearningRateSchedule
 from correspondence_losses.reference.experiments import FAMILIES, FamilySettings
 from correspondence_losses.reference.experiments.record import plain, versions
-from correspondence_losses.reference.experiments.run_data import RunData, spread
+from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.figures.colors import colorize
 from correspondence_losses.reference.figures.plots import Panel, plot_curves, plot_predictions
 from correspondence_losses.reference.files import empty_folder, held_folder, read_json, write_json
@@ -145,22 +145,6 @@ class _Run:
 
     def run(self) -> dict[str, Any]:
         settings = self.settings
-        plan = TrainingPlan(
-            epochs=settings.epochs,
-            steps_per_epoch=settings.steps_per_epoch,
-            evaluate_every=settings.evaluate_every,
-            checkpoint_every=settings.checkpoint_every,
-            learning_rate=LearningRateSchedule(
-                kind=settings.schedule,
-                peak=settings.learning_rate,
-                final=settings.final_learning_rate,
-                warmup_steps=settings.warmup_epochs * settings.steps_per_epoch,
-                num_steps=settings.epochs * settings.steps_per_epoch,
-            ),
-            seed=settings.seed,
-            accumulate=settings.accumulate,
-            clip_gradients=settings.clip_gradients,
-        )
         history = History(settings.output if self.is_first else None, settings.log_every)
         train(
             self.fabric,
@@ -168,7 +152,7 @@ class _Run:
             self.optimizer,
             self._batches_from,
             self._evaluate if self.frames else None,
-            plan=plan,
+            plan=settings,
             history=history,
             checkpoint=settings.output / _CHECKPOINT_FILE,
             average=self.average,
@@ -189,7 +173,7 @@ class _Run:
         settings = self.settings
         sampler = StepSampler(
             start=step,
-            stop=settings.epochs * settings.steps_per_epoch,
+            stop=settings.num_steps,
             batch_size=settings.batch_size,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,

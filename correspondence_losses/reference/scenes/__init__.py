@@ -5,7 +5,6 @@ Needs the extra ``scenes`` (MuJoCo, Mitsuba and trimesh), each where it is used:
 """
 
 from correspondence_losses.reference.scenes.arrange import SceneMaker
-from correspondence_losses.reference.scenes.contact_sheet import contact_sheet
 from correspondence_losses.reference.scenes.domains import SYNTHETIC, TARGET, Domain
 from correspondence_losses.reference.scenes.embedded import EmbeddedRenderer
 from correspondence_losses.reference.scenes.generate import (
@@ -54,7 +53,6 @@ __all__ = [
     "Sensor",
     "StilllebenRenderer",
     "annotate",
-    "contact_sheet",
     "generate_scenes",
     "load_mesh",
     "procedural_object",

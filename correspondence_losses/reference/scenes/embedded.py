@@ -14,6 +14,9 @@ from correspondence_losses.reference.scenes.sensor import automatic_exposure, de
 
 __all__ = ["EmbeddedRenderer"]
 
+_MAX_DEPTH = 3
+"""Longest light path: 2 would be direct light only."""
+
 
 class EmbeddedRenderer:
     """Renders scenes with Mitsuba's path tracer under image-based light.
@@ -23,25 +26,21 @@ class EmbeddedRenderer:
 
     Args:
         samples_per_pixel: Light paths a pixel; few are enough, as the light is smoothed afterwards.
-        max_depth: Longest light path: 2 is direct light only.
         variant: Mitsuba's variant. ``"scalar_rgb"`` runs everywhere; ``"cuda_ad_rgb"`` needs an NVIDIA GPU.
 
     Raises:
         ModuleNotFoundError: Mitsuba is not installed.
-        ValueError: A count is below 1, or Mitsuba has no such variant.
+        ValueError: ``samples_per_pixel`` is below 1, or Mitsuba has no such variant.
     """
 
-    def __init__(self, samples_per_pixel: int = 6, *, max_depth: int = 3, variant: str = "scalar_rgb") -> None:
-        if samples_per_pixel < 1 or max_depth < 1:
-            raise ValueError(
-                f"samples_per_pixel and max_depth must be at least 1, got {samples_per_pixel} and {max_depth}"
-            )
+    def __init__(self, samples_per_pixel: int = 6, *, variant: str = "scalar_rgb") -> None:
+        if samples_per_pixel < 1:
+            raise ValueError(f"samples_per_pixel must be at least 1, got {samples_per_pixel}")
         self._mitsuba = require("mitsuba")
         if variant not in self._mitsuba.variants():
             known = ", ".join(self._mitsuba.variants())
             raise ValueError(f"variant must be one that this Mitsuba has ({known}), got {variant!r}")
         self.samples_per_pixel = samples_per_pixel
-        self.max_depth = max_depth
         self.variant = variant
 
     def render(self, scene: Scene, *, seed: int) -> Frame:
@@ -78,7 +77,7 @@ class EmbeddedRenderer:
             "type": "scene",
             "integrator": {
                 "type": "path",
-                "max_depth": self.max_depth,
+                "max_depth": _MAX_DEPTH,
                 "hide_emitters": scene.background is not None,
                 "block_size": 32,  # paths are seeded by block: a fixed size gives one image on any number of cores
             },

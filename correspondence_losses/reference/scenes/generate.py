@@ -225,14 +225,23 @@ def render_single_objects(
     return _render_all(root, settings, jobs, lists, record, workers, progress)
 
 
-def scene_models(root: Path) -> Path | None:
-    """Return the folder of the meshes that a data set of scenes was made with; none for the procedural objects.
+def scene_models(root: Path, models: Path | None, argument: str = "models") -> Path | None:
+    """Return the folder of the meshes that the poses of a data set are of; none for the procedural objects.
+
+    Args:
+        root: The data set. Scenes say what they were made with.
+        models: The meshes of any other data set.
+        argument: What the caller calls ``models``.
 
     Raises:
-        ValueError: ``root`` holds no record of such a data set.
+        ValueError: Nothing says which meshes they are.
     """
-    models = _recorded_settings(root / "scenes.json").get("models")
-    return None if models is None else Path(models)
+    if (root / "scenes.json").exists():
+        recorded = _recorded_settings(root / "scenes.json").get("models")
+        return None if recorded is None else Path(recorded)
+    if models is None:
+        raise ValueError(f"{argument} must be the folder of the meshes of {root}, got none")
+    return models
 
 
 class _FrameMaker:

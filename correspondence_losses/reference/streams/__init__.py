@@ -6,6 +6,7 @@ frames and where they correspond: multi-crop, and the arrangements of sections 4
 
 from correspondence_losses.reference.streams.arrangements import (
     Arrangement,
+    ArrangementName,
     MultipleArrangements,
     MultipleFrames,
     Paired,
@@ -13,6 +14,7 @@ from correspondence_losses.reference.streams.arrangements import (
     PosedArrangement,
     SingleFrame,
     Unpaired,
+    create_arrangement,
     single_object_frames,
 )
 from correspondence_losses.reference.streams.batches import StepSampler, loader
@@ -35,6 +37,7 @@ from correspondence_losses.reference.streams.view_stream import ViewStream
 
 __all__ = [
     "Arrangement",
+    "ArrangementName",
     "Augmentation",
     "Crop",
     "CropStream",
@@ -58,6 +61,7 @@ __all__ = [
     "ViewStream",
     "collate_matched_views",
     "collate_views",
+    "create_arrangement",
     "draw_segment_matches",
     "labels_at",
     "loader",

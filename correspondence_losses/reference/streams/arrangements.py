@@ -13,9 +13,9 @@ arrangement                    views                                        corr
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from correspondence_losses.reference.streams.picture import (
 
 __all__ = [
     "Arrangement",
+    "ArrangementName",
     "MultipleArrangements",
     "MultipleFrames",
     "Paired",
@@ -40,10 +41,18 @@ __all__ = [
     "PosedArrangement",
     "SingleFrame",
     "Unpaired",
+    "create_arrangement",
     "single_object_frames",
 ]
 
+ArrangementName = Literal["single_frame", "paired", "unpaired", "multiple_arrangements", "multiple_frames"]
+
 T = TypeVar("T")
+
+_ATTEMPTS = 12
+"""Crops that are tried for one view."""
+_TOLERANCE = 0.01
+"""Largest difference of depth, in metres, between a point that is carried over and what the seed frame shows there."""
 
 
 class PlacedView(NamedTuple):
@@ -133,30 +142,21 @@ class PosedArrangement(Arrangement):
     """Some of the small views from images in which objects of the seed frame have other poses (sec. 4.4).
 
     The poses carry each cell on an object into the seed frame, where it shows that side of the object; the others have
-    no place there. Such a view is redrawn until it has a cell with one, each time from the next image; after
-    ``attempts`` crops a view of the seed frame takes its place. So every view has a correspondence, as the thesis
+    no place there. Such a view is redrawn until it has a cell with one, each time from the next image; after 12 crops a
+    view of the seed frame takes its place. So every view has a correspondence, as the thesis
     wants it, and a batch has one shape; ``ViewSet.pictures`` says what each view was cut from.
 
     Args:
         num_views: How many small views are cut from such images. Default: half of them.
-        attempts: How many crops are tried for one view.
-        tolerance: Largest difference of depth, in metres, between a point that is carried over and what the seed frame
-            shows there.
 
     Raises:
         ValueError: A number is out of range.
     """
 
-    def __init__(self, *, num_views: int | None = None, attempts: int = 12, tolerance: float = 0.01) -> None:
+    def __init__(self, *, num_views: int | None = None) -> None:
         if num_views is not None and num_views < 0:
             raise ValueError(f"num_views must be at least 0, got {num_views}")
-        if attempts < 1:
-            raise ValueError(f"attempts must be at least 1, got {attempts}")
-        if not tolerance > 0:
-            raise ValueError(f"tolerance must be above 0, got {tolerance}")
         self.num_views = num_views
-        self.attempts = attempts
-        self.tolerance = tolerance
 
     @abstractmethod
     def pictures(self, seed: SeedFrame) -> Iterator[Picture]:
@@ -173,7 +173,7 @@ class PosedArrangement(Arrangement):
         return views + [self._view(home, pictures, crops) for _ in range(count)]
 
     def _view(self, home: Picture, pictures: Iterator[Picture], crops: MultiCrop) -> PlacedView:
-        for picture in islice(pictures, self.attempts):
+        for picture in islice(pictures, _ATTEMPTS):
             crop = _crop(picture, crops)
             if picture.locate(crop.grid(crops.cells(crops.small_size))).valid.any():
                 return PlacedView(picture, crop, crops.small_size)
@@ -187,8 +187,6 @@ class MultipleArrangements(PosedArrangement):
         objects: Images of each object alone, with poses: frames by class, each with the source that reads it, such as
             :func:`single_object_frames` finds. For each view set, one is drawn of each class that the seed shows.
         num_views: How many small views are cut from them. Default: half of them.
-        attempts: How many crops are tried for one view.
-        tolerance: In metres, as in :class:`PosedArrangement`.
 
     Raises:
         ValueError: A number is out of range, or a class has no frame.
@@ -199,10 +197,8 @@ class MultipleArrangements(PosedArrangement):
         objects: Mapping[int, Sequence[tuple[FrameSource, str]]],
         *,
         num_views: int | None = None,
-        attempts: int = 12,
-        tolerance: float = 0.01,
     ) -> None:
-        super().__init__(num_views=num_views, attempts=attempts, tolerance=tolerance)
+        super().__init__(num_views=num_views)
         for object_id, frames in objects.items():
             if not frames:
                 raise ValueError(f"objects must hold at least one frame of each class, got none of class {object_id}")
@@ -216,7 +212,7 @@ class MultipleArrangements(PosedArrangement):
             for i in torch.randperm(len(visible)).tolist():
                 if (object_id := visible[i]) not in found:
                     source, name = _draw(self.objects[object_id])
-                    found[object_id] = posed_picture(seed, source.frame(name), self.tolerance)
+                    found[object_id] = posed_picture(seed, source.frame(name), _TOLERANCE)
                 yield found[object_id]
 
 
@@ -227,8 +223,6 @@ class MultipleFrames(PosedArrangement):
         frames: Frames with poses, each with the source that reads it; a seed frame among them is passed over. Of these,
             one is drawn for each attempt: those without an object of the seed have no correspondence with it.
         num_views: How many small views are cut from other frames. Default: half of them.
-        attempts: How many crops are tried for one view.
-        tolerance: In metres, as in :class:`PosedArrangement`.
 
     Raises:
         ValueError: A number is out of range, or there is no frame.
@@ -239,10 +233,8 @@ class MultipleFrames(PosedArrangement):
         frames: Sequence[tuple[FrameSource, str]],
         *,
         num_views: int | None = None,
-        attempts: int = 12,
-        tolerance: float = 0.01,
     ) -> None:
-        super().__init__(num_views=num_views, attempts=attempts, tolerance=tolerance)
+        super().__init__(num_views=num_views)
         if not frames:
             raise ValueError("frames must hold at least one frame, got none")
         self.frames = frames
@@ -256,7 +248,37 @@ class MultipleFrames(PosedArrangement):
         while not all(map(is_seed, self.frames)):
             source, name = drawn = _draw(self.frames)
             if not is_seed(drawn):
-                yield posed_picture(seed, source.frame(name), self.tolerance)
+                yield posed_picture(seed, source.frame(name), _TOLERANCE)
+
+
+def create_arrangement(
+    name: ArrangementName,
+    *,
+    frames: Sequence[tuple[FrameSource, str]],
+    labelled: Callable[[], Sequence[tuple[FrameSource, str]]],
+    pairs: Callable[[], FrameSource],
+    single_objects: Callable[[], FrameSource],
+    num_views: int | None = None,
+) -> Arrangement:
+    """Return an arrangement by its name; what it needs and the others do not is only then asked for.
+
+    Args:
+        name: Which.
+        frames: The seed frames, or all frames of their data set, each with the source that reads it.
+        labelled: Returns the frames with labels of :class:`Unpaired`.
+        pairs: Returns the renders of :class:`Paired`.
+        single_objects: Returns the renders of :class:`MultipleArrangements`.
+        num_views: How many small views are cut from other images where objects have other poses. Default: half.
+    """
+    if name == "single_frame":
+        return SingleFrame()
+    if name == "unpaired":
+        return Unpaired(labelled())
+    if name == "paired":
+        return Paired(pairs())
+    if name == "multiple_frames":
+        return MultipleFrames(frames, num_views=num_views)
+    return MultipleArrangements(single_object_frames(single_objects()), num_views=num_views)
 
 
 def single_object_frames(source: FrameSource) -> dict[int, list[tuple[FrameSource, str]]]:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from correspondence_losses.reference.data import FrameSource
-from correspondence_losses.reference.seeding import FrameOrder, derive_seed
+from correspondence_losses.reference.seeding import FrameOrder, seeded
 from correspondence_losses.reference.streams.images import as_image
 
 __all__ = ["CropStream"]
@@ -48,17 +48,16 @@ class CropStream(Dataset[dict[str, Tensor]]):
         self.orders = FrameOrder(len(labelled), seed, _SOURCE), FrameOrder(len(unlabelled), seed, _TARGET)
         self.transform = v2.Compose([
             v2.RandomCrop(size), v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize([0.5] * 3, [0.5] * 3),
+            v2.Normalize([0.5] * 3, [0.5] * 3), v2.ToPureTensor(),
         ])  # fmt: skip
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return the sample at ``index`` of the endless stream."""
-        (source, frame), (target, other) = self.labelled[self.orders[0][index]], self.unlabelled[self.orders[1][index]]
-        background = index // len(self.labelled)  # a transparent image gets another background each pass
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, _SAMPLE, index))
+        order, other_order = self.orders
+        (source, frame), (target, other) = self.labelled[order[index]], self.unlabelled[other_order[index]]
+        with seeded(self.seed, _SAMPLE, index):
             return {
-                "image": self._crop(source.image(frame, background), frame),
+                "image": self._crop(source.image(frame, order.round(index)), frame),
                 "unlabelled_image": self._crop(target.image(other), other),
                 "places": torch.rand(self.num_places, 2),
             }
@@ -70,4 +69,4 @@ class CropStream(Dataset[dict[str, Tensor]]):
                 f"got {self.size}"
             )
         crop: Tensor = self.transform(as_image(image))
-        return crop.as_subclass(Tensor)
+        return crop

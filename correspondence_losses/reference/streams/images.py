@@ -113,7 +113,7 @@ class Augmentation:
         steps.append(_TO_FLOAT)
         if self.webcam:
             steps.append(v2.RandomApply([_Webcam()], self.webcam))
-        return v2.Compose(steps)
+        return v2.Compose([*steps, v2.ToPureTensor()])
 
 
 class _Zoom(v2.Transform):  # type: ignore[misc]  # torchvision has no types
@@ -191,8 +191,8 @@ _TO_FLOAT = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=
 
 def image_to_tensor(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     """An (H, W, 3) image as a (3, *size) tensor of values from 0 to 1, without augmentation."""
-    tensor: Tensor = v2.Compose([v2.Resize(size, antialias=True), _TO_FLOAT])(as_image(image))
-    return tensor.as_subclass(Tensor)
+    tensor: Tensor = v2.Compose([v2.Resize(size, antialias=True), _TO_FLOAT, v2.ToPureTensor()])(as_image(image))
+    return tensor
 
 
 def as_image(image: NDArray[np.uint8]) -> tv_tensors.Image:

@@ -1,11 +1,10 @@
 """Training samples of paired images: renders with labels, and the real frames whose poses they have."""
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from correspondence_losses.reference.data import FrameSource
-from correspondence_losses.reference.seeding import FrameOrder, derive_seed
+from correspondence_losses.reference.seeding import FrameOrder, seeded
 from correspondence_losses.reference.streams.images import Augmentation, as_image, as_mask
 
 __all__ = ["PairStream"]
@@ -46,8 +45,6 @@ class PairStream(Dataset[dict[str, Tensor]]):
         """Return the sample at ``index`` of the endless stream."""
         source, frame = self.frames[self.order[index]]
         images = [as_image(self.renders.image(frame)), as_image(source.image(frame))]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, _AUGMENTATION, index))
-            tensors = self.transform(*images, as_mask(self.renders.label(frame)))
-        image, unlabelled, label = (tensor.as_subclass(Tensor) for tensor in tensors)
+        with seeded(self.seed, _AUGMENTATION, index):
+            image, unlabelled, label = self.transform(*images, as_mask(self.renders.label(frame)))
         return {"image": image, "label": label, "unlabelled_image": unlabelled}

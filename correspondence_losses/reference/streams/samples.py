@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from correspondence_losses.reference.data import FrameSource, lay_over
-from correspondence_losses.reference.seeding import FrameOrder, derive_seed
+from correspondence_losses.reference.seeding import FrameOrder, derive_seed, seeded
 from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams.clutter import lay_shapes
 from correspondence_losses.reference.streams.images import Augmentation, as_image, as_mask
@@ -55,8 +55,7 @@ class SampleStream(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return the sample at ``index`` of the endless stream."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, _AUGMENTATION, index))
+        with seeded(self.seed, _AUGMENTATION, index):
             image, label = self._labelled(index)
             sample = {"image": self._colored(image), "label": torch.from_numpy(label)}
             if self.unlabelled_order is not None:
@@ -75,8 +74,7 @@ class SampleStream(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng(derive_seed(self.seed, _CLUTTER, index))
         source, frame = self.labelled[self.labelled_order[index]]
         cutout, label = self._placed(source.cutout(frame), source.label(frame))
-        # A transparent image gets another background each pass.
-        behind = source.background.render(label.shape, frame, index // len(self.labelled)).copy()
+        behind = source.background.render(label.shape, frame, self.labelled_order.round(index)).copy()
         clutter = self.augmentation.clutter
         if rng.random() < clutter:
             lay_shapes(behind, rng, source.background, count=_BEHIND, size=_LARGE)
@@ -108,4 +106,4 @@ class SampleStream(Dataset[dict[str, Tensor]]):
 
     def _colored(self, image: NDArray[np.uint8]) -> Tensor:
         tensor: Tensor = self.colors(as_image(image))
-        return tensor.as_subclass(Tensor)
+        return tensor

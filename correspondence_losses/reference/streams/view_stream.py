@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
 
 from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.data import FrameSource
-from correspondence_losses.reference.seeding import FrameOrder, derive_seed
+from correspondence_losses.reference.seeding import FrameOrder, seeded
 from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams.arrangements import Arrangement, PlacedView
 from correspondence_losses.reference.streams.crop import labels_at
-from correspondence_losses.reference.streams.images import Augmentation
+from correspondence_losses.reference.streams.images import Augmentation, as_image, as_mask
 from correspondence_losses.reference.streams.picture import SeedFrame
 from correspondence_losses.reference.streams.view_set import LabelledImages, ViewSet
 
@@ -68,16 +65,14 @@ class ViewStream(Dataset[ViewSet]):
     def __getitem__(self, index: int) -> ViewSet:
         """Return the view set at ``index`` of the endless stream, with b = 1."""
         _, placed, labelled = self.placed(index)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, _VIEWS, index, 1))
+        with seeded(self.seed, _VIEWS, index, 1):
             return self._view_set(placed, self._labelled(labelled))
 
     def placed(self, index: int) -> tuple[SeedFrame, list[PlacedView], SeedFrame]:
         """Return what the view set at ``index`` is made of: its seed frame, its crops, and its labelled frame."""
         source, name, cache = self.frames[self.order[index]]
-        seed = SeedFrame(source, name, cache, background=index // len(self.frames))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, _VIEWS, index, 0))
+        seed = SeedFrame(source, name, cache, background=self.order.round(index))
+        with seeded(self.seed, _VIEWS, index, 0):
             placed = self.arrangement.place(seed, self.crops)
             return seed, placed, self.arrangement.labelled(seed)
 
@@ -105,7 +100,5 @@ class ViewStream(Dataset[ViewSet]):
     def _labelled(self, frame: SeedFrame) -> LabelledImages | None:
         if self.label_transform is None:
             return None
-        image = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(frame.image)).permute(2, 0, 1))
-        label = tv_tensors.Mask(torch.from_numpy(frame.source.label(frame.name).astype(np.int64)))
-        transformed: tuple[Tensor, Tensor] = self.label_transform(image, label)
-        return LabelledImages(*(tensor.as_subclass(Tensor)[None] for tensor in transformed))
+        image, label = self.label_transform(as_image(frame.image), as_mask(frame.source.label(frame.name)))
+        return LabelledImages(image[None], label[None])

@@ -88,6 +88,15 @@ def test_evaluate_scores_as_the_run_did(
     assert "2 frames of train" in capsys.readouterr().out
 
 
+def test_a_sheet_shows_images_and_labels(data: Path, tmp_path: Path) -> None:
+    correspondence_losses("scenes", "sheet", data / "data_syn", tmp_path / "sheet.png", "--columns", 2)
+    with Image.open(tmp_path / "sheet.png") as picture:
+        shown = {tuple(color) for _, color in picture.convert("RGB").getcolors(2**24)}
+    classes = np.unique(read_gray8(data / "data_syn/000000-label.png"))
+    assert {tuple(PALETTE[i]) for i in classes} <= shown
+    assert len(shown) > 1000
+
+
 def test_predict_labels_images_of_any_size(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, _ = trained
     images, output = tmp_path / "images", tmp_path / "out"

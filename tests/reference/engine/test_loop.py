@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
 from correspondence_losses.reference.engine.history import History
-from correspondence_losses.reference.engine.loop import NonFiniteLossError, TrainingPlan, train
+from correspondence_losses.reference.engine.loop import NonFiniteLossError, train
+from correspondence_losses.reference.engine.plan import TrainingPlan
 
 TERMS = ("loss", "cross_entropy", "sam_invariance", "sam_separation")
 
@@ -40,7 +41,7 @@ def run(inner: nn.Module, checkpoint: Path, batches: Sequence[Any] = range(6), p
         steps_per_epoch=len(batches),
         evaluate_every=1,
         checkpoint_every=1,
-        learning_rate=lambda _: 0.1,
+        learning_rate=0.1,
         seed=0,
     )
     history = History(None, interval=1)

@@ -1,29 +1,30 @@
 """The model of table 4.4: one network for labelled and unlabelled images, at the head's stride."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
 from correspondence_losses.reference.models.backbone import Backbone
 from correspondence_losses.reference.models.segmentation import SegmentationModel
 
 
-def create(backbone: Backbone, **changes: Any) -> SegmentationModel:
+def create(
+    backbone: Backbone,
+    *,
+    head: str = "fpn",
+    sam_weight: float = 1.0,
+    head_stride: int = 1,
+    frozen_backbone: bool = False,
+) -> SegmentationModel:
     torch.manual_seed(0)
-    settings: dict[str, Any] = {
-        "num_classes": 3,
-        "head": "fpn",
-        "fpn_channels": 4,
-        "head_stride": 1,
-        "frozen_backbone": False,
-        "sam_weight": 1.0,
-        "proj_channels": 3,
-        "beta": 0.5,
-    }
-    return SegmentationModel(backbone, **settings | changes)
+    channels = backbone.channels
+    made = FPNFusionHead(channels, 3, fpn_channels=4) if head == "fpn" else LinearHead(channels, 3)
+    pooling = SAMPoolingBlock(made.out_channels) if sam_weight else None
+    return SegmentationModel(
+        backbone, made, pooling, sam_weight=sam_weight, head_stride=head_stride, frozen_backbone=frozen_backbone
+    )
 
 
 def two_domains() -> dict[str, Tensor]:

@@ -21,7 +21,6 @@ from correspondence_losses.reference.scenes import (
     SceneMaker,
     SceneSettings,
     annotate,
-    contact_sheet,
     generate_scenes,
     render_pairs,
     render_single_objects,
@@ -225,14 +224,6 @@ def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "scenes.json").write_text(text)
     with pytest.raises(ValueError, match=r"scenes\.json: "):
         generate_scenes(tmp_path, TINY, workers=1, progress=False)
-
-
-def test_contact_sheet(scenes):
-    sheet = contact_sheet([scenes / "data_syn/000000", scenes / "data_syn/000001"], 2, width=32)
-    assert sheet.shape == (2 * 24 + 4, 2 * 36, 3)
-    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 50
-    with pytest.raises(ValueError, match="prefixes"):
-        contact_sheet([])
 
 
 def test_command_line_draws_a_sheet(scenes, tmp_path):

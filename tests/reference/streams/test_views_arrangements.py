@@ -196,8 +196,6 @@ def test_two_of_one_class_cannot_be_told_apart():
         (lambda: MultipleFrames([]), "frames"),
         (lambda: MultipleArrangements({1: []}), "got none of class 1"),
         (lambda: MultipleArrangements({}, num_views=-1), "num_views"),
-        (lambda: MultipleArrangements({}, attempts=0), "attempts"),
-        (lambda: MultipleArrangements({}, tolerance=0), "tolerance"),
         (lambda: stream(MultipleArrangements({}, num_views=7), world()[0])[0], "num_views must be at most"),
         (lambda: ViewStream([], SingleFrame(), crops=CROPS, seed=0), "frames"),
     ],
