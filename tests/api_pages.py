@@ -50,7 +50,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     ]
     return {
         "Losses": [*PAIRS],
-        "Terms of losses, and what they are made of": [(name, "") for name in (*TERMS, *rest)],
+        "Terms of losses, statistics and masks": [(name, "") for name in (*TERMS, *rest)],
         "Matches and views": [
             *((name, "") for name in (*MATCHES, *FILTERS)),
             ("ViewGrid.from_transform", ""),
@@ -89,9 +89,10 @@ def row(function: str, module: str) -> str:
 def _settings(function: str, module: str) -> dict[str, str]:
     if function == "ViewGrid.from_transform":
         return {}
-    signature = inspect.signature(PUBLIC[module or function])
+    thing = PUBLIC[module or function]
+    signature = inspect.signature(thing)
     return {
-        name: _shown(parameter.default)
+        name: f"{type(getattr(thing(), name)).__name__}()" if _is_made(parameter) else repr(parameter.default)
         for name, parameter in signature.parameters.items()
         if parameter.default is not inspect.Parameter.empty and not _is_input(name)
     }
@@ -101,8 +102,8 @@ def _is_input(name: str) -> bool:
     return name in {"valid", "key_cells", "present_a", "present_b", "generator", "size"}
 
 
-def _shown(default: Any) -> str:
-    return f"{type(default).__name__}()" if hasattr(default, "__dataclass_fields__") else repr(default)
+def _is_made(parameter: inspect.Parameter) -> bool:
+    return repr(parameter.default) == "<factory>"  # as dataclasses show what they make for each object
 
 
 def _linked(name: str) -> str:
