@@ -259,8 +259,10 @@ def is_bad(place: Place, corruption: str) -> bool:
         return False  # where the parameters of a module are is the user's business, as it is for all of torch.nn
     if corruption == "no dimensions" and place.call in SCORES | GAMES:
         return False
+    if place.call == "paint_masks" and corruption in ("a list", "nothing in it"):
+        return False  # a list of masks is one of its forms, and there may be none
     if corruption == "one sample more":
-        takes_any = SCORES | GAMES | {"collapse_diagnostics", "paint_masks", "segments_to_masks"}
+        takes_any = {"paint_masks", "segments_to_masks"} | SCORES | GAMES | {"collapse_diagnostics"}
         return not (place.call in takes_any or (hasattr(blocks, place.call) and tensors == 1))
     return True
 

@@ -22,8 +22,7 @@ crops = MultiCrop(num_small=1, large_size=128, small_size=64, scale=(0.3, 1.0)) 
 # they cross where one of the crops is flipped. For a pipeline of your own, ``ViewGrid.from_transform`` makes the grid.
 
 views, grids = crops(images)
-matches = location_matches(*grids[:2], num_matches=10)
-show_matches([view[0] for view in views[:2]], [grid.size for grid in grids[:2]], matches)
+show_matches([view[0] for view in views[:2]], [grid.size for grid in grids[:2]], location_matches(*grids[:2], 10))
 
 # %%
 # The loss takes the pooled, expanded embeddings, the projected maps and the grids: a list of each, large views first.
