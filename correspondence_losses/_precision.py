@@ -1,4 +1,4 @@
-"""What keeps reductions exact: float32 or better, whatever the inputs and autocast say."""
+"""Reductions in float32 or better, whatever the dtype of the inputs and under autocast."""
 
 import torch
 from torch import Tensor
@@ -10,6 +10,6 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Return ``a @ b`` in the operands' own precision: autocast would round them to half."""
+    """Return ``a @ b`` in the precision of the operands, which autocast would lower."""
     with torch.autocast(a.device.type, enabled=False):
         return a @ b

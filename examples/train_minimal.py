@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from tqdm import tqdm
 
-from correspondence_losses import FPNFusionHead, SAMPoolingBlock
+from correspondence_losses import FPNFusionHead, HeadOutput, SAMPoolingBlock
 
 NUM_CLASSES = 22  # the 21 objects of YCB-Video, and 0 for the background
 HEIGHT, WIDTH = 96, 128
@@ -76,7 +76,7 @@ class SegmentationModel(nn.Module):
         self.backbone = timm.create_model(backbone, features_only=True, pretrained=pretrained)
         self.head = FPNFusionHead(self.backbone.feature_info.channels(), NUM_CLASSES, channels)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> HeadOutput:
         """Return the logits (b, classes, H, W) of images, and the features (b, channels, H, W) that they come from."""
         return self.head(self.backbone(images), (HEIGHT, WIDTH))
 
@@ -123,8 +123,8 @@ def main() -> None:
 
     both = zip(batches(LabelledFrames(synthetic)), batches(SegmentedFrames(real)), strict=True)
     for (images, labels), (unlabelled, segments) in (progress := tqdm(both, total=options.steps)):
-        supervised = cross_entropy(model(images)[0], labels)
-        pooled, _ = pooling(model(unlabelled)[1], segments)
+        supervised = cross_entropy(model(images).logits, labels)
+        pooled, _ = pooling(model(unlabelled).features, segments)
         loss = supervised + options.weight * pooled
         optimizer.zero_grad()
         loss.backward()

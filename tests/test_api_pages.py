@@ -26,6 +26,7 @@ def test_the_table_has_these_rows_and_no_others() -> None:
     assert len(written) == len(planned)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "module"), ROWS, ids=[function or module for function, module in ROWS])
 def test_each_row_is_so(function: str, module: str) -> None:
     assert api_pages.row(function, module) in TABLE.read_text(encoding="utf-8"), "run python tests/api_pages.py"

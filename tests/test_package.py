@@ -13,9 +13,8 @@ import correspondence_losses
 
 ROOT = Path(correspondence_losses.__file__).parent
 ORDER = [
-    ("_checks", "_distributed", "_precision", "_reduction", "_settings", "_triton"), ("functional",), ("correspond",),
-    ("losses",), ("blocks",),
-    ("reference",),
+    ("_checks", "_distributed", "_precision", "_reduction", "_settings", "_triton"),
+    ("functional",), ("correspond",), ("losses",), ("blocks",), ("reference",),
 ]  # fmt: skip
 """The packages: each imports from those before it only."""
 ROOMS = [

@@ -73,7 +73,7 @@ def _best_columns_kernel(
             products = tl.dot(of_a, of_b, products, input_precision="ieee")
         added = tl.load(bias + sample * num_columns + columns, mask=is_column, other=float("-inf"))
         scores = products + added[None, :]
-        scores = tl.where(scores == scores, scores, float("-inf"))  # how a NaN compares is no one's promise
+        scores = tl.where(scores == scores, scores, float("-inf"))  # the order of a NaN is undefined
         score, place = tl.max(scores, axis=1, return_indices=True, return_indices_tie_break_left=True)
         better = score > best  # an equal one further on is not
         best = tl.where(better, score, best)

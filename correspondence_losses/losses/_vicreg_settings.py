@@ -1,4 +1,4 @@
-"""What the VICReg losses have in common: their settings."""
+"""The settings that all VICReg losses share."""
 
 from typing import TypedDict
 

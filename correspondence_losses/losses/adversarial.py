@@ -199,10 +199,8 @@ class LSGANLoss(_AdversarialLoss):
 
     **Distributed training.** A discriminator in ``DistributedDataParallel`` is called through its wrapper for
     :math:`\mathcal{L}_D`, so its gradients are averaged over the ranks. For :math:`\mathcal{L}_G` the module inside the
-    wrapper is called: the discriminator gets no gradient there, and the wrapper would wait for one. DDP copies buffers
-    from rank 0 before each of the two calls, which would break the backward pass of a discriminator with batch
-    normalisation: wrap such a discriminator with ``broadcast_buffers=False``. With any other wrapper, use the
-    functions of tensors.
+    wrapper is called: the discriminator gets no gradient there, and the wrapper would wait for one. With any other
+    wrapper, use the functions of tensors.
 
     The function is :func:`lsgan_loss`.
 

@@ -36,6 +36,7 @@ class InfoNCELoss(_ContrastiveLoss):
         queries, keys: (..., k, d), floating point. Returns a scalar, or (..., k) with ``reduction="none"``.
 
     Example:
+        >>> import torch
         >>> queries = torch.eye(4)
         >>> InfoNCELoss(temperature=0.5)(queries, queries)
         tensor(0.3408)
@@ -66,6 +67,7 @@ class DetConLoss(_ContrastiveLoss):
         means_a, means_b: (b, s, d), floating point. Returns a scalar, or (b, s) with ``reduction="none"``.
 
     Example:
+        >>> import torch
         >>> means = torch.eye(3).unsqueeze(0)
         >>> DetConLoss(temperature=0.5)(means, means)
         tensor(0.8653)
@@ -111,6 +113,7 @@ def patch_nce_loss(
         Park, Efros, Zhang and Zhu, "Contrastive Learning for Unpaired Image-to-Image Translation", 2020, eq. 3.
 
     Example:
+        >>> import torch
         >>> from correspondence_losses.correspond import feature_matches
         >>> features_a, features_b = torch.randn(2, 2, 16, 8, 8).unbind()
         >>> matches = feature_matches(features_a, features_b, num_matches=20)
@@ -159,6 +162,7 @@ class PatchNCELoss(_ContrastiveLoss):
         Park, Efros, Zhang and Zhu, "Contrastive Learning for Unpaired Image-to-Image Translation", 2020, eq. 3.
 
     Example:
+        >>> import torch
         >>> from correspondence_losses.correspond import ViewGrid, location_matches
         >>> grid = ViewGrid.from_boxes(torch.tensor([[0.0, 0.0, 64.0, 64.0]]).expand(2, -1), (8, 8))
         >>> features_a, features_b = torch.randn(2, 2, 16, 8, 8).unbind()
@@ -203,6 +207,7 @@ class SegmentContrastiveLoss(_ContrastiveLoss):
         Hénaff et al., "Efficient Visual Pretraining with Contrastive Detection", 2021, eq. 3; thesis, sec. 4.5.2.
 
     Example:
+        >>> import torch
         >>> features_a, features_b = torch.randn(2, 2, 16, 8, 8).unbind()
         >>> segments = torch.arange(64).reshape(1, 8, 8).expand(2, -1, -1) // 16  # 0, no segment, to 3
         >>> SegmentContrastiveLoss()(features_a, segments, features_b, segments.flip(-1)).shape

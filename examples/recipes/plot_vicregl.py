@@ -22,7 +22,8 @@ crops = MultiCrop(num_small=1, large_size=128, small_size=64, scale=(0.3, 1.0)) 
 # they cross where one of the crops is flipped. For a pipeline of your own, ``ViewGrid.from_transform`` makes the grid.
 
 views, grids = crops(images)
-show_matches([view[0] for view in views], [grid.size for grid in grids], location_matches(*grids[:2], num_matches=10))
+matches = location_matches(*grids[:2], num_matches=10)
+show_matches([view[0] for view in views[:2]], [grid.size for grid in grids[:2]], matches)
 
 # %%
 # The loss takes the pooled, expanded embeddings, the projected maps and the grids: a list of each, large views first.

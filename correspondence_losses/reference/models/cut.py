@@ -64,9 +64,9 @@ class Translator(nn.Module):
 class CUTModel(nn.Module):
     """A translator with the losses that train it.
 
-    The translated image is to pass for one of the target domain (LSGAN), and each place of it is to be told by the
-    image that it was made of from the other places of that image (PatchNCE), as is each place of a target image that
-    was translated, which should stay as it is.
+    LSGAN makes the translated images indistinguishable from those of the target domain. PatchNCE makes each place of a
+    translated image recognisable among all places of the image that it was made from. On translated images of the
+    target domain, PatchNCE keeps them unchanged.
 
     Args:
         channels: Width of the translator.

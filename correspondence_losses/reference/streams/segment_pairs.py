@@ -56,7 +56,7 @@ def segment_searches(num_large: int, num_small: int, num_matches: tuple[int, int
     """Return which views are matched by segment: those that VICRegL pairs.
 
     That is each large view with every other, in both directions, where eq. 4.1 runs over the cells of the first. Two
-    large views form a pair twice, once from either. The loss is the mean over pairs and directions.
+    large views form two pairs, one in each order. The loss is the mean over pairs and directions.
 
     Args:
         num_large: Number of large views, which come first.

@@ -27,7 +27,7 @@ class ViewStream(Dataset[ViewSet]):
 
     Args:
         frames: The seed frames, each with the source that reads it and the cache of its segments, or None for none:
-            all of them, or no one, must have a cache.
+            either all of them or none must have a cache.
         arrangement: Which images the views are cut from.
         crops: How many views, of which sizes.
         seed: Seed of the run.

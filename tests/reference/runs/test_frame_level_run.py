@@ -111,10 +111,10 @@ def test_the_losses_are_those_of_the_equations(data: Path, tmp_path: Path) -> No
     logits = model.predict(images)
     nll = -logits.log_softmax(1).gather(1, label[:, None]).mean()
     assert terms["segmentation"].item() == pytest.approx(nll.item(), abs=1e-6)
-    coarse_first = [model.refinenet(model.backbone(x), (32, 64)).maps for x in (images, real)]
+    finest_first = [model.refinenet(model.backbone(x), (32, 64)).pyramid for x in (images, real)]
     generator = discriminator = 0.0
-    for level, place, stride, judge in ((4, 3, 4, 0), (16, 1, 16, 1)):
-        synthetic, other = (maps[place] for maps in coarse_first)
+    for level, place, stride, judge in ((4, 0, 4, 0), (16, 2, 16, 1)):
+        synthetic, other = (maps[place] for maps in finest_first)
         assert synthetic.shape[-2:] == (32 // stride, 64 // stride)
         mask = F.interpolate((label > 0)[:, None].double(), synthetic.shape[-2:], mode="nearest-exact")
         distance = torch.stack([
