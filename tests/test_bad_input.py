@@ -252,6 +252,8 @@ def is_bad(place: Place, corruption: str) -> bool:
         return False  # never read
     if place.call == "gather_matches" and place.path[-1] == "valid":
         return False
+    if place.call == "paint_masks" and corruption in ("a list", "nothing in it"):
+        return False  # lists of masks are read as masks, and no masks are a map without segments
     tensors = sum(other.call == place.call for other in places())
     if corruption == "another device" and (tensors == 1 or place.call in GAMES or hasattr(blocks, place.call)):
         return False  # where the parameters of a module are is the user's business, as it is for all of torch.nn

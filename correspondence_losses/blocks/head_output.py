@@ -19,7 +19,7 @@ class HeadOutput(NamedTuple):
     logits: Tensor
     """Class scores, (b, num_classes, H, W), at the size that was asked for."""
     features: Tensor
-    """(b, out_channels, h, w): the features that the logits are computed from. Feed them to a
+    """The features that the logits are computed from, (b, out_channels, h, w). Feed them to a
     :class:`~correspondence_losses.blocks.SAMPoolingBlock`."""
     pyramid: tuple[Tensor, ...]
     """One map (b, pyramid_channels[i], h_i, w_i) for each map of the backbone, finest first, as the head refined it. A

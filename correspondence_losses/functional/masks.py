@@ -60,8 +60,8 @@ def paint_masks(masks: MaskSet, size: tuple[int, int] | None = None, *, min_area
         min_area: Masks with fewer pixels are left out.
 
     Returns:
-        Labels, int64, (H, W), or (b, H, W) for a batch: 0, and 1 to the number of visible segments, in the order of
-        decreasing mask area.
+        Labels, int64, (H, W), or (b, H, W) for a batch. They are 0, and 1 to the number of visible segments, in the
+        order of decreasing mask area.
 
     Raises:
         TypeError: If a mask is neither bool nor integer: threshold probabilities and logits first.
@@ -100,7 +100,7 @@ def segments_to_masks(segments: Tensor, num_segments: int | None = None, *, igno
         ignore_index: The label that means "no segment", which gets no mask, or ``None``.
 
     Returns:
-        Masks, bool, (..., s, H, W), in the order of the labels: with the default ``ignore_index``, mask i is label
+        Masks, bool, (..., s, H, W), in the order of the labels. With the default ``ignore_index``, mask i is label
         i + 1 and s is ``num_segments - 1``. The mask of a label that no pixel has is empty.
 
     Raises:

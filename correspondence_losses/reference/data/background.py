@@ -79,7 +79,7 @@ class ImageBackground(Background):
         digest = hashlib.sha256(f"{seed}:{frame}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:16], "big"))
         path = self.paths[int(rng.integers(len(self.paths)))]
-        picture = _picture(path)
+        picture = _picture(path, path.stat().st_mtime_ns)
         height, width = size
         part = rng.uniform(_SMALLEST_CROP, 1) * min(picture.width / width, picture.height / height)
         left, top = rng.random() * (picture.width - part * width), rng.random() * (picture.height - part * height)
@@ -89,7 +89,7 @@ class ImageBackground(Background):
 
 
 @lru_cache(maxsize=64)
-def _picture(path: Path) -> Image.Image:
+def _picture(path: Path, changed: int) -> Image.Image:  # noqa: ARG001  # a file that has changed is another picture
     """Read a picture; it is kept, smaller than it may be, since decoding takes longer than all that is done with it."""
     picture = Image.fromarray(np.ascontiguousarray(read_color(path, upright=True)[..., :3]))
     picture.thumbnail((_KEPT_SIZE, _KEPT_SIZE))

@@ -25,7 +25,7 @@ from correspondence_losses.reference.runs.run import run
 from correspondence_losses.reference.runs.trained import TrainedModel
 
 ROOT = Path(__file__).parents[3]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("ycb_*.py"))
 
 
 def correspondence_losses(*arguments: object) -> None:
@@ -49,6 +49,7 @@ def changes(data: Path) -> dict[str, Any]:
         "data": str(data),
         "evaluation": "val",
         "backbone": "convnext_atto",
+        "pretrained": False,
         "batch_size": 1,
         "average_epochs": 1,
         "epochs": 2,

@@ -1,5 +1,6 @@
 """Pre-segmentation of a data set: complete, resumable, and recorded."""
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,9 @@ def test_command(source: YCBVideo, tmp_path: Path) -> None:
 
 
 def test_command_uses_segment_anything_by_default(source: YCBVideo, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("correspondence_losses.reference.segments.presegment.SAMSegmenter", Brightness)
+    # The package's attribute of that name is the function.
+    module = import_module("correspondence_losses.reference.segments.presegment")
+    monkeypatch.setattr(module, "SAMSegmenter", Brightness)
     presegment_folder(source.root, tmp_path / "cache", progress=False)
     assert all(frame in SegmentCache(tmp_path / "cache") for frame in FRAMES)
 
