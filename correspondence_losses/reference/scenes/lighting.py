@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from correspondence_losses.reference.files import reading
 from correspondence_losses.reference.scenes.requirements import require
 from correspondence_losses.reference.scenes.textures import noise
 
@@ -104,11 +105,9 @@ def load_environment(path: Path, max_height: int = 256) -> Environment:
     Raises:
         ValueError: The file is missing or damaged, or holds values that are no radiance.
     """
-    try:
+    with reading(path, "an image of radiance"):
         _check_size(path)
         light = _read_exr(path) if path.suffix.lower() == ".exr" else _read_with_opencv(path)
-    except Exception as error:  # whatever exception the damage happens to provoke
-        raise ValueError(f"{path}: cannot be read as an image of radiance ({error})") from error
     factor = -(-light.shape[0] // max_height)
     rows, columns = (extent // factor for extent in light.shape[:2])
     if columns == 0 or not (np.abs(light) < _BRIGHTEST).all():

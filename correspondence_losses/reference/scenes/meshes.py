@@ -10,6 +10,7 @@ from PIL import Image
 
 from correspondence_losses.reference.data.files import IMAGE_FORMATS
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
+from correspondence_losses.reference.files import reading
 from correspondence_losses.reference.scenes.objects import procedural_object
 from correspondence_losses.reference.scenes.requirements import require
 from correspondence_losses.reference.scenes.scene import Mesh
@@ -66,10 +67,11 @@ def load_mesh(path: Path) -> Mesh:
         path: The mesh file.
 
     Raises:
-        ValueError: The file is missing or damaged, or holds no triangles or no texture.
+        FileError: The file is missing or damaged.
+        ValueError: It holds no triangles or no texture.
     """
     trimesh = require("trimesh")
-    try:
+    with reading(path, "a mesh with texture coordinates and a texture image"):
         with warnings.catch_warnings():  # trimesh decodes the texture, of any size
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             loaded = trimesh.load(path, process=False, force="mesh")
@@ -77,11 +79,6 @@ def load_mesh(path: Path) -> Mesh:
         faces = np.asarray(loaded.faces, dtype=np.int64)
         uv = np.asarray(loaded.visual.uv, dtype=np.float64)
         texture = _texture(loaded.visual.material.image)
-    except Exception as error:  # trimesh reports damage with whatever exception it happens to provoke
-        raise ValueError(
-            f"{path}: cannot be read as a mesh with texture coordinates and a texture image "
-            f"({type(error).__name__}: {error})"
-        ) from error
     if faces.shape != (max(len(faces), 1), 3) or faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(f"{path}: needs triangles of its {len(vertices)} vertices")
     if vertices.shape[1] != 3 or not (np.abs(vertices) < _LARGEST).all():
