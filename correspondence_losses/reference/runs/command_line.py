@@ -48,7 +48,6 @@ def settings_from_command_line(
     tables: Iterable[str] | None = None,
     preset: str,
     description: str | None,
-    scale: str = "laptop",
     args: Sequence[str] | None = None,
     prog: str | None = None,
 ) -> FamilySettings:
@@ -62,14 +61,13 @@ def settings_from_command_line(
         tables: Tables whose rows can be chosen. Default: all.
         preset: Default of ``--preset``.
         description: First lines of the help.
-        scale: Default of ``--scale``.
         args: Arguments. Default: the command line's.
         prog: What the help calls the program. Default: the script.
     """
     wanted = None if tables is None else set(tables)
     presets = {name: row for name, row in load_presets().items() if wanted is None or row.table in wanted}
     first = argparse.ArgumentParser(prog=prog, usage=_USAGE, add_help=False, allow_abbrev=False)
-    _add_own_arguments(first, presets, preset, scale)
+    _add_own_arguments(first, presets, preset, "laptop")
     chosen, rest = first.parse_known_args(args)
     if chosen.list:
         sys.stdout.write(list_presets(presets.values()))

@@ -17,20 +17,21 @@ _CHECK_EVERY = 25
 _AT_REST = 0.02
 _HULL_VERTICES = 64
 _ATTEMPTS = 8
+_HALF_EXTENT = 0.2
+"""Distance of the walls from the origin, metres."""
+_UPRIGHT = 0.5
+"""Probability that an object falls as its mesh stands."""
 
 
-def settle(
-    meshes: Sequence[Mesh], rng: np.random.Generator, *, half_extent: float = 0.2, upright: float = 0.5
-) -> list[FloatArray]:
+def settle(meshes: Sequence[Mesh], rng: np.random.Generator) -> list[FloatArray]:
     """Drop objects one above the other onto the plane z = 0 and let them come to rest.
 
-    They collide as their convex hulls, and invisible walls keep them together.
+    They collide as their convex hulls, and invisible walls keep them together. Half of them fall as their mesh stands,
+    turned about z only.
 
     Args:
         meshes: The objects.
         rng: Where they fall, and how they are turned.
-        half_extent: Distance of the walls from the origin, metres.
-        upright: Probability that an object falls as its mesh stands, turned about z only.
 
     Returns:
         A (4, 4) pose, object to world, for each of them.
@@ -39,16 +40,16 @@ def settle(
         RuntimeError: They left the table in each of eight attempts.
     """
     for _ in range(_ATTEMPTS):
-        poses = _drop(meshes, rng, half_extent, upright)
+        poses = _drop(meshes, rng)
         corners = np.array([pose[:3, 3] for pose in poses]).reshape(-1, 3)
-        inside = (np.abs(corners[:, :2]) < half_extent + 0.1) & (corners[:, 2:] > 0) & (corners[:, 2:] < 0.6)
+        inside = (np.abs(corners[:, :2]) < _HALF_EXTENT + 0.1) & (corners[:, 2:] > 0) & (corners[:, 2:] < 0.6)
         if inside.all():
             return poses
     names = ", ".join(mesh.name for mesh in meshes)
-    raise RuntimeError(f"objects did not come to rest within {half_extent} m in {_ATTEMPTS} attempts: {names}")
+    raise RuntimeError(f"objects did not come to rest within {_HALF_EXTENT} m in {_ATTEMPTS} attempts: {names}")
 
 
-def _drop(meshes: Sequence[Mesh], rng: np.random.Generator, half_extent: float, upright: float) -> list[FloatArray]:
+def _drop(meshes: Sequence[Mesh], rng: np.random.Generator) -> list[FloatArray]:
     mujoco = require("mujoco")
     spec = mujoco.MjSpec()
     spec.option.timestep = _TIMESTEP
@@ -60,7 +61,7 @@ def _drop(meshes: Sequence[Mesh], rng: np.random.Generator, half_extent: float, 
         inward = np.cross([0, 0, 1.0], [-x, -y, 0])
         quaternion = _scalar_first(Rotation.from_rotvec(inward * np.pi / 2))
         spec.worldbody.add_geom(
-            type=plane, size=[1, 1, 0.1], pos=[x * half_extent, y * half_extent, 0], quat=quaternion, **contact
+            type=plane, size=[1, 1, 0.1], pos=[x * _HALF_EXTENT, y * _HALF_EXTENT, 0], quat=quaternion, **contact
         )
     height = 0.0
     for index, mesh in enumerate(meshes):
@@ -70,8 +71,8 @@ def _drop(meshes: Sequence[Mesh], rng: np.random.Generator, half_extent: float, 
         shape.maxhullvert = _HULL_VERTICES
         radius = float(np.linalg.norm(hull, axis=1).max())
         yaw = Rotation.from_euler("z", rng.uniform(0, 2 * np.pi))
-        turn = yaw if rng.random() < upright else Rotation.from_quat(rng.normal(size=4))
-        reach = max(half_extent - radius, 0.0)
+        turn = yaw if rng.random() < _UPRIGHT else Rotation.from_quat(rng.normal(size=4))
+        reach = max(_HALF_EXTENT - radius, 0.0)
         position = [*rng.uniform(-reach, reach, 2).tolist(), height + radius + 0.005]
         height = position[2] + radius
         body = spec.worldbody.add_body(name=f"body_{index}", pos=position, quat=_scalar_first(turn))

@@ -28,6 +28,7 @@ from correspondence_losses.reference.runs.command_line import load_settings, pre
 from correspondence_losses.reference.runs.run import run
 from correspondence_losses.reference.runs.trained import TrainedModel
 from correspondence_losses.reference.segments import FelzenszwalbSegmenter
+from correspondence_losses.reference.streams import arrangements
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "ycb_vicregl.py"
 PRESETS = {name: preset for name, preset in load_presets().items() if preset.table in ("4.1", "4.2", "4.3")}
@@ -285,10 +286,9 @@ def test_every_preset_runs(name: str, data: Path, tmp_path: Path, monkeypatch: p
     preset = PRESETS[name]
     source = open_dataset(data)
     singles = {3: [(source, "data/0000/000002")], 9: [(source, "data/0000/000003")]}
-    family = "correspondence_losses.reference.experiments.vicregl"
     monkeypatch.setattr(RunData, "pairs", lambda _: source)
     monkeypatch.setattr(RunData, "single_objects", lambda *_: source)
-    monkeypatch.setattr(f"{family}.single_object_frames", lambda _: singles)
+    monkeypatch.setattr(arrangements, "single_object_frames", lambda _: singles)
     changes = {
         "data": str(data),
         "output": str(tmp_path / "run"),
