@@ -101,7 +101,10 @@ class Placement(v2.Transform):  # type: ignore[misc]  # torchvision has no types
         scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
         if scale < 1:
             pixels = cv2.GaussianBlur(pixels, (0, 0), _SIGMA * math.sqrt(1 / scale**2 - 1) + 1e-3)
-        moved = cv2.warpAffine(pixels, matrix, window, flags=cv2.INTER_LINEAR)
+        # Interpolated with zeros, the image would be darker at its border.
+        moved = cv2.warpAffine(pixels, matrix, window, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inside = cv2.warpAffine(np.ones(pixels.shape[:2], np.uint8), matrix, window, flags=cv2.INTER_NEAREST)
+        moved[inside == 0] = 0
         if transparent:
             moved = _weighted(moved, 255 / np.maximum(moved[..., 3:], 1)).round().clip(0, 255).astype(np.uint8)
         image: Tensor = tv_tensors.Image(torch.from_numpy(moved).permute(2, 0, 1))

@@ -108,3 +108,8 @@ def test_hidden_colours_do_not_show_at_the_border_of_a_transparent_image() -> No
         assert (moved[3] > 0).sum() > 100
         assert seen[1].max() == 0
         assert seen[0].min() > 200
+
+
+def test_an_enlarged_image_is_not_darker_at_its_border() -> None:
+    image = np.full((30, 40, 3), 200, np.uint8)
+    assert (Augmentation().geometry((90, 120))(as_image(image)) == 200).all()
