@@ -280,9 +280,9 @@ LLMS_HEADER = """\
 > PyTorch losses and blocks that align dense features by correspondence: a producer decides which feature vectors
 > correspond (by location, feature distance, segment label or 6D pose), a loss says what should hold of them.
 
-Install with `pip install correspondence-losses`; the library needs PyTorch alone. Import every name from
-`correspondence_losses`. Shapes: b images, d channels, h x w a feature map, H x W an image, k matches. Label 0 means
-"no segment" (`ignore_index=0`). Give `num_segments` on a GPU and under `torch.compile`.
+Install a checkout with `pip install .` (it is on no package index yet); the library needs PyTorch alone. Import every
+name from `correspondence_losses`. Shapes: b images, d channels, h x w a feature map, H x W an image, k matches. Label 0
+means "no segment" (`ignore_index=0`). Give `num_segments` on a GPU and under `torch.compile`.
 
 ```python
 from correspondence_losses import MatchedVICRegLoss, SAMPoolingBlock, ViewGrid, location_matches, paint_masks
