@@ -68,19 +68,22 @@ def batch() -> dict[str, Tensor]:
 def test_the_losses_are_those_of_the_equations(votes: bool) -> None:
     model = create(votes=votes)
     given = batch()
-    terms = model(given)
-    assert model.training
-    model.eval()
+    assert isinstance(model.teacher, WeightAverage)
     with torch.no_grad():
-        assert isinstance(model.teacher, WeightAverage)
+        model.eval()
         with model.teacher.applied():
             probabilities = model.predict(given["plain_image"]).softmax(1)
         if votes:
             probabilities = segment_vote(probabilities, given["segments"]).probabilities
         confidence, classes = probabilities.max(1)
+        threshold = model.threshold = confidence.median().item()
+    terms = model.train()(given)
+    assert model.training
+    model.eval()
+    with torch.no_grad():
         means = [confidence[classes == c].mean().item() if (classes == c).any() else None for c in range(3)]
         top = max(mean for mean in means if mean is not None)
-        thresholds = torch.tensor([0.34 if mean is None else 0.34 * mean / top for mean in means])
+        thresholds = torch.tensor([threshold if mean is None else threshold * mean / top for mean in means])
         sure = confidence > thresholds[classes]
         assert 0 < sure.float().mean() < 1, "the threshold decides nothing"
 
@@ -95,7 +98,7 @@ def test_the_losses_are_those_of_the_equations(votes: bool) -> None:
                         total -= logs[i, label, y, x].item()
         logs = model.predict(given["masked_image"]).log_softmax(1)
         losses = -logs.gather(1, classes[:, None])[:, 0].mean((1, 2))
-        masked = ((confidence > 0.34).float().mean((1, 2)) * losses).mean()
+        masked = ((confidence > threshold).float().mean((1, 2)) * losses).mean()
         segmentation = F.cross_entropy(model.predict(given["image"]), given["label"])
     assert terms["mixed"].item() == pytest.approx(total / (2 * 32 * 32), rel=1e-4)
     torch.testing.assert_close(terms["masked"], masked)
