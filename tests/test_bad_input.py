@@ -217,6 +217,15 @@ VALUES = [
         ValueError,
         "features must hold 2 maps, got 1",
     ),
+    Value(
+        "SimpleFeaturePyramid",
+        lambda: blocks.SimpleFeaturePyramid(6, scale_factors=(4, 3)),
+        ValueError,
+        r"scale_factors\[1\] must be a power of two, got 3",
+    ),
+    Value(
+        "SimpleFeaturePyramid", good("SimpleFeaturePyramid", features=maps(5)), ValueError, "features must have .*6 ch"
+    ),
     Value("SAMPoolingBlock", lambda: blocks.SAMPoolingBlock(6, beta=0.0), ValueError, "beta must be above 0"),
 ]
 

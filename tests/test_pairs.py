@@ -124,6 +124,7 @@ BLOCKS = {
     "MultiLevelDiscriminator": ((4, 8, 8),),
     "RefineNet": ((4, 8), 3),
     "SAMPoolingBlock": (4,),
+    "SimpleFeaturePyramid": (4,),
 }
 
 

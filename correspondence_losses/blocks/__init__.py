@@ -7,6 +7,7 @@ from correspondence_losses.blocks.linear_head import LinearHead
 from correspondence_losses.blocks.projectors import GlobalExpander, LocalProjector, Norm
 from correspondence_losses.blocks.refinenet import RefineNet
 from correspondence_losses.blocks.sam_pooling import SAMPoolingBlock, SAMPoolingOutput
+from correspondence_losses.blocks.simple_feature_pyramid import SimpleFeaturePyramid
 
 __all__ = [
     "FPNFusionHead",
@@ -20,4 +21,5 @@ __all__ = [
     "RefineNet",
     "SAMPoolingBlock",
     "SAMPoolingOutput",
+    "SimpleFeaturePyramid",
 ]

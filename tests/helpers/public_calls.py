@@ -231,6 +231,7 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
         called(blocks.FPNFusionHead, (6, 4), 3, fpn_channels=4),
         lambda: {"features": maps(6, 4), "size": (9, 9)},
     ),
+    "SimpleFeaturePyramid": (called(blocks.SimpleFeaturePyramid, 6, 3), lambda: {"features": maps(6)}),
     "SAMPoolingBlock": (called(blocks.SAMPoolingBlock, 6), lambda: {"features": maps(6), "segments": labels()}),
 }
 

@@ -16,6 +16,7 @@ from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import colorize_segments, projection_image
 from correspondence_losses.reference.figures.plots import Panel, plot_images
+from correspondence_losses.reference.models.heads import PyramidHead, create_head
 from correspondence_losses.reference.models.segmentation import SegmentationModel
 from correspondence_losses.reference.streams.samples import SampleStream
 
@@ -73,9 +74,9 @@ class SegmentationSettings(SegmentedFamilySettings):
             blank = replace(self, pretrained=False, backbone_weights=None, batch_norm=batch_norm)
             backbone = blank.create_backbone()
             _load_backbone(backbone, self.backbone_run / "checkpoint.pt")
-        head: FPNFusionHead | LinearHead
+        head: FPNFusionHead | LinearHead | PyramidHead
         if self.head == "fpn":
-            head = FPNFusionHead(backbone.channels, num_classes, self.fpn_channels)
+            head = create_head(FPNFusionHead, backbone, num_classes, self.fpn_channels)
         else:
             head = LinearHead(backbone.channels, num_classes)
         pooling = SAMPoolingBlock(head.out_channels, self.proj_channels, self.beta) if self.sam_weight > 0 else None
