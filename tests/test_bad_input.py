@@ -90,6 +90,21 @@ VALUES = [
         ValueError,
         "temperature must be above 0",
     ),
+    Value("gram_loss", good("gram_loss", element_reduction="none"), ValueError, "element_reduction must be"),
+    Value("kernel_alignment_loss", good("kernel_alignment_loss", eps=0.0), ValueError, "eps must be above 0, got 0.0"),
+    Value(
+        "feature_distance_loss",
+        good("feature_distance_loss", targets=torch.ones(2, 3, 3)),
+        ValueError,
+        r"targets must have shape \(2, 3, 4\) \(that of features\), got \(2, 3, 3\)",
+    ),
+    Value("FeatureDistanceLoss", lambda: losses.FeatureDistanceLoss(distance="l2"), ValueError, "distance must be one"),
+    Value("sigreg_loss", good("sigreg_loss", num_points=4), ValueError, "num_points must be odd and at least 3, got 4"),
+    Value("sigreg_loss", good("sigreg_loss", max_t=0.0), ValueError, "max_t must be above 0"),
+    Value("SIGRegLoss", lambda: losses.SIGRegLoss(num_slices=0), ValueError, "num_slices must be at least 1"),
+    Value(
+        "LeJEPALoss", lambda: losses.LeJEPALoss(sigreg_weight=2.0), ValueError, r"sigreg_weight must lie in \[0, 1\]"
+    ),
     Value("ViewGrid", boxes(size=(0, 2)), ValueError, r"size\[0\] must be at least 1, got 0"),
     Value("ViewGrid", boxes(size=(2, 2.5)), TypeError, r"size\[1\] must be an int, got float"),
     Value("ViewGrid", boxes(boxes=torch.zeros(1, 5)), ValueError, r"boxes must have shape \(1, 4\)"),
@@ -252,7 +267,14 @@ SCORES |= {name for name in losses.__all__ if name.endswith(("DiscriminatorLoss"
 GAMES = {"LSGANLoss", "MinimaxLoss", "lsgan_loss", "minimax_loss"}
 
 
-READS_PAIRS = {"gather_matches", "MatchedVICRegLoss", "matched_vicreg_loss", "PatchNCELoss", "patch_nce_loss"}
+READS_PAIRS = {
+    "gather_matches",
+    "on_matches",
+    "MatchedVICRegLoss",
+    "matched_vicreg_loss",
+    "PatchNCELoss",
+    "patch_nce_loss",
+}
 
 
 def is_bad(place: Place, corruption: str) -> bool:

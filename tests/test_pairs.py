@@ -61,6 +61,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "DetConLoss": {"temperature": 0.3, "reduction": "none"},
     "PatchNCELoss": {"temperature": 0.3, "detach_target": False, "reduction": "sum"},
     "SegmentContrastiveLoss": {"temperature": 0.3, "ignore_index": None, "num_segments": 5, "reduction": "none"},
+    "GramLoss": {"detach_target": False, "element_reduction": "sum", "reduction": "none"},
+    "KernelAlignmentLoss": {"detach_target": False, "eps": 100.0, "reduction": "none"},
+    "FeatureDistanceLoss": {"detach_target": False, "distance": "cosine", "reduction": "sum"},
+    "SIGRegLoss": {"num_points": 5, "max_t": 3.0, "reduction": "none"},
+    "LeJEPALoss": {"sigreg_weight": 0.5, "num_points": 5, "max_t": 3.0},
     "LSGANLoss": {},
     "MinimaxLoss": {"saturating": False},
 }
@@ -112,7 +117,7 @@ def test_reduction_means_what_it_means_in_torch(function: str, module: str) -> N
 def test_losses_without_a_reduction_have_no_values_to_reduce() -> None:
     """Statistics over a batch are no sums over it; a game sums over levels and sides of different sizes."""
     without = {module for _, module in PAIRS} - {module for _, module in REDUCING}
-    assert without == {"VICRegLoss", "MatchedVICRegLoss", "VICRegLLoss", "LSGANLoss", "MinimaxLoss"}
+    assert without == {"VICRegLoss", "MatchedVICRegLoss", "VICRegLLoss", "LeJEPALoss", "LSGANLoss", "MinimaxLoss"}
 
 
 BLOCKS = {
@@ -144,9 +149,9 @@ def test_every_module_is_covered() -> None:
 
 WORDS = {
     "features", "features_a", "features_b", "segments", "segments_a", "segments_b", "matches", "z1", "z2",
-    "embeddings", "grids", "num_large", "size", "queries", "keys", "valid", "key_cells", "means_a", "means_b",
-    "present_a", "present_b", "real_scores", "fake_scores", "real_logits", "fake_logits",
-    "discriminator", "source", "target",
+    "embeddings", "grids", "num_large", "size", "queries", "keys", "valid", "key_cells", "targets",
+    "directions", "z", "means_a", "means_b", "present_a", "present_b", "real_scores", "fake_scores",
+    "real_logits", "fake_logits", "discriminator", "source", "target",
 }  # fmt: skip
 
 

@@ -18,6 +18,13 @@ from correspondence_losses.functional.segment_regularization import (
     segment_separation_loss,
 )
 from correspondence_losses.functional.segments import SegmentStatistics, segment_statistics
+from correspondence_losses.functional.sigreg import LeJEPATerms, lejepa_loss, sigreg_loss
+from correspondence_losses.functional.similarity import (
+    Distance,
+    feature_distance_loss,
+    gram_loss,
+    kernel_alignment_loss,
+)
 from correspondence_losses.functional.vicreg import (
     CollapseDiagnostics,
     Convention,
@@ -34,7 +41,9 @@ __all__ = [
     "ChannelReduction",
     "CollapseDiagnostics",
     "Convention",
+    "Distance",
     "ElementReduction",
+    "LeJEPATerms",
     "MaskSet",
     "Reduction",
     "SegmentRegularizationTerms",
@@ -44,8 +53,12 @@ __all__ = [
     "collapse_diagnostics",
     "covariance_loss",
     "detcon_loss",
+    "feature_distance_loss",
+    "gram_loss",
     "info_nce_loss",
     "invariance_loss",
+    "kernel_alignment_loss",
+    "lejepa_loss",
     "lsgan_discriminator_loss",
     "lsgan_generator_loss",
     "masked_l2_loss",
@@ -58,6 +71,7 @@ __all__ = [
     "segment_separation_loss",
     "segment_statistics",
     "segments_to_masks",
+    "sigreg_loss",
     "variance_loss",
     "vicreg_loss",
     "vicreg_terms",

@@ -20,17 +20,24 @@ from correspondence_losses.losses.contrastive import (
 )
 from correspondence_losses.losses.masked_l2 import MaskedL2Loss, MaskedL2Terms
 from correspondence_losses.losses.matched_vicreg import MatchedVICRegLoss, MatchStatistics, matched_vicreg_loss
+from correspondence_losses.losses.on_matches import VectorCriterion, on_matches, on_segments
 from correspondence_losses.losses.segments import SegmentRegularizationLoss
+from correspondence_losses.losses.sigreg import LeJEPALoss, SIGRegLoss
+from correspondence_losses.losses.similarity import FeatureDistanceLoss, GramLoss, KernelAlignmentLoss
 from correspondence_losses.losses.vicreg import VICRegLoss
 from correspondence_losses.losses.vicregl import VICRegLLoss, VICRegLTerms, vicregl_loss
 
 __all__ = [
     "AdversarialTerms",
     "DetConLoss",
+    "FeatureDistanceLoss",
+    "GramLoss",
     "InfoNCELoss",
+    "KernelAlignmentLoss",
     "LSGANDiscriminatorLoss",
     "LSGANGeneratorLoss",
     "LSGANLoss",
+    "LeJEPALoss",
     "MaskedL2Loss",
     "MaskedL2Terms",
     "MatchStatistics",
@@ -39,14 +46,18 @@ __all__ = [
     "MinimaxGeneratorLoss",
     "MinimaxLoss",
     "PatchNCELoss",
+    "SIGRegLoss",
     "SegmentContrastiveLoss",
     "SegmentRegularizationLoss",
     "VICRegLLoss",
     "VICRegLTerms",
     "VICRegLoss",
+    "VectorCriterion",
     "lsgan_loss",
     "matched_vicreg_loss",
     "minimax_loss",
+    "on_matches",
+    "on_segments",
     "patch_nce_loss",
     "vicregl_loss",
 ]

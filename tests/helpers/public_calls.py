@@ -67,6 +67,14 @@ def matched() -> dict[str, Any]:
     return {"features_a": maps(6), "features_b": maps(6, seed=1), "matches": matches()}
 
 
+def taught() -> dict[str, Any]:
+    return {"features": vectors().view(2, 3, 4), "targets": vectors(1).view(2, 3, 4), "valid": mask(2, 3)}
+
+
+def directions() -> Tensor:
+    return torch.eye(4)[:, :3]
+
+
 def contrasted() -> dict[str, Any]:
     return {"features_a": maps(6), "segments_a": labels(), "features_b": maps(6, seed=1), "segments_b": labels()}
 
@@ -143,6 +151,14 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
             "present_b": mask(1, 6),
         },
     ),
+    "gram_loss": (functional.gram_loss, taught),
+    "kernel_alignment_loss": (functional.kernel_alignment_loss, taught),
+    "feature_distance_loss": (functional.feature_distance_loss, taught),
+    "sigreg_loss": (functional.sigreg_loss, lambda: {"z": vectors(), "valid": mask(6), "directions": directions()}),
+    "lejepa_loss": (
+        functional.lejepa_loss,
+        lambda: {"z1": vectors(), "z2": vectors(1), "valid": mask(6), "directions": directions()},
+    ),
     "segment_contrastive_loss": (bounded(functional.segment_contrastive_loss), contrasted),
     "paint_masks": (functional.paint_masks, lambda: {"masks": torch.arange(4)[:, None, None] == labels()[0]}),
     "segments_to_masks": (bounded(functional.segments_to_masks), lambda: {"segments": labels()}),
@@ -217,6 +233,19 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
     "PatchNCELoss": (called(losses.PatchNCELoss), matched),
     "patch_nce_loss": (losses.patch_nce_loss, matched),
     "SegmentContrastiveLoss": (called(losses.SegmentContrastiveLoss), contrasted),
+    "GramLoss": (called(losses.GramLoss), taught),
+    "KernelAlignmentLoss": (called(losses.KernelAlignmentLoss), taught),
+    "FeatureDistanceLoss": (called(losses.FeatureDistanceLoss), taught),
+    "SIGRegLoss": (
+        called(losses.SIGRegLoss),
+        lambda: {"z": vectors(), "valid": mask(6), "directions": directions()},
+    ),
+    "LeJEPALoss": (
+        called(losses.LeJEPALoss),
+        lambda: {"z1": vectors(), "z2": vectors(1), "valid": mask(6), "directions": directions()},
+    ),
+    "on_matches": (partial(losses.on_matches, losses.GramLoss()), matched),
+    "on_segments": (bounded(partial(losses.on_segments, losses.GramLoss())), contrasted),
     # blocks
     "LocalProjector": (called(blocks.LocalProjector, 6, (4,), 3), lambda: {"features": maps(6)}),
     "GlobalExpander": (called(blocks.GlobalExpander, 4, (4,), 3), lambda: {"features": vectors()}),

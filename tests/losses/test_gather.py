@@ -12,7 +12,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses.correspond import Matches, ViewGrid
-from correspondence_losses.losses import MatchedVICRegLoss, SegmentContrastiveLoss, VICRegLLoss, VICRegLoss
+from correspondence_losses.losses import (
+    LeJEPALoss,
+    MatchedVICRegLoss,
+    SegmentContrastiveLoss,
+    SIGRegLoss,
+    VICRegLLoss,
+    VICRegLoss,
+)
 
 IMAGES, RANKS = 4, 2
 
@@ -69,7 +76,17 @@ def segment_contrastive(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return SegmentContrastiveLoss(num_segments=4, gather=True)(a, segments_a, b, segments_b)
 
 
+def lejepa(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    z1, z2 = (encoder(batch["large"][:, view]).movedim(1, -1) for view in range(2))
+    valid = batch["segments"][:, 0] > 0
+    directions = nn.functional.normalize(torch.arange(15.0, dtype=torch.float64).view(5, 3).cos(), dim=0)
+    return LeJEPALoss(gather=True)(z1, z2, valid=valid, directions=directions) + SIGRegLoss(gather=True)(
+        z1, directions=directions
+    )
+
+
 LOSSES = {
+    "LeJEPALoss and SIGRegLoss": lejepa,
     "VICRegLoss": vicreg,
     "MatchedVICRegLoss": matched_vicreg,
     "VICRegLLoss": vicregl,

@@ -50,7 +50,7 @@ class PlainViT(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the map (b, channels, ⌈H / stride⌉, ⌈W / stride⌉) of images (b, 3, H, W), as a list of one."""
         size = [-(-extent // self.stride) * self.stride for extent in images.shape[-2:]]
-        if size != list(images.shape[-2:]):
+        if torch.compiler.is_exporting() or size != list(images.shape[-2:]):  # one program for all sizes
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         maps: list[Tensor] = self.model.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)
         return maps
