@@ -8,7 +8,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.data import CLASS_NAMES, ImageFolder
+from correspondence_losses.reference.data import ImageFolder
 from correspondence_losses.reference.figures.colors import PALETTE, colorize
 from correspondence_losses.reference.figures.plots import plot_legend
 from correspondence_losses.reference.files import atomic_path
@@ -49,7 +49,7 @@ def predict(run: Path, images: Path, output: Path, *, opacity: float = 0.6, acce
         label.putpalette(PALETTE.tobytes())
         _save(label, output / f"{frame}-label.png")
         _save(Image.fromarray(overlay.round().astype(np.uint8)), output / f"{frame}-overlay.png")
-    plot_legend(output / "legend.png", CLASS_NAMES)
+    plot_legend(output / "legend.png", model.class_names)
 
 
 def main(arguments: Sequence[str]) -> None:

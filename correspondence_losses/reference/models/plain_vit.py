@@ -40,7 +40,7 @@ class PlainViT(nn.Module):
         super().__init__()
         if "dynamic_img_size" in inspect.signature(type(_without_weights(name))).parameters:
             options["dynamic_img_size"] = True
-        self.model: Any = timm.create_model(name, num_classes=0, **options)
+        self.model = _create(name, **options)
         self.model.prune_intermediate_layers(1, prune_norm=False)  # what pools the tokens gets no gradient
         info = self.model.feature_info[-1]
         self.channels: int = info.get("num_chs_norm", info["num_chs"])
@@ -49,7 +49,8 @@ class PlainViT(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the map (b, channels, ⌈H / stride⌉, ⌈W / stride⌉) of images (b, 3, H, W), as a list of one."""
-        size = [-(-extent // self.stride) * self.stride for extent in images.shape[-2:]]
+        # Rounded up without a division of negative numbers, which ONNX rounds to 0.
+        size = [(extent + self.stride - 1) // self.stride * self.stride for extent in images.shape[-2:]]
         if torch.compiler.is_exporting() or size != list(images.shape[-2:]):  # one program for all sizes
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         maps: list[Tensor] = self.model.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)
@@ -72,4 +73,8 @@ class PlainViT(nn.Module):
 
 def _without_weights(name: str) -> Any:
     with torch.device("meta"):
-        return timm.create_model(name, num_classes=0)
+        return _create(name)
+
+
+def _create(name: str, **options: Any) -> Any:
+    return timm.create_model(name, num_classes=0, **options)
