@@ -12,7 +12,7 @@ from correspondence_losses.correspond import *  # noqa: F403
 from correspondence_losses.functional import *  # noqa: F403
 from correspondence_losses.losses import *  # noqa: F403
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["__version__", "blocks", "correspond", "functional", "losses"]
 __all__ += functional.__all__

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 import criteria  # noqa: E402
 from devices import without_the_host  # noqa: E402
-from public_calls import CALLS, GOOD, PAIRS, PUBLIC, TERMS, Built, moved, tensors_in  # noqa: E402
+from public_calls import CALLS, GOOD, PAIRS, PUBLIC, RANDOM, TERMS, Built, moved, tensors_in  # noqa: E402
 
 from correspondence_losses import blocks, correspond, functional, losses  # noqa: E402
 
@@ -37,7 +37,6 @@ TITLES = {
 }
 MATCHES = ("location_matches", "feature_matches", "segment_matches", "pose_matches", "pose_grid", "gather_matches")
 FILTERS = ("mutual_matches", "close_matches", "same_label_matches", "union_matches")
-RANDOM = {"segment_matches"}
 HOST = {"MultiCrop", "ViewGrid.from_transform"}
 
 
@@ -51,7 +50,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     ]
     return {
         "Losses": [*PAIRS],
-        "Terms of losses, statistics and masks": [(name, "") for name in (*TERMS, *rest)],
+        "Terms of losses, statistics, masks and mixed images": [(name, "") for name in (*TERMS, *rest)],
         "Matches and views": [
             *((name, "") for name in (*MATCHES, *FILTERS)),
             ("ViewGrid.from_transform", ""),
@@ -100,7 +99,7 @@ def _settings(function: str, module: str) -> dict[str, str]:
 
 
 def _is_input(name: str) -> bool:
-    return name in {"valid", "key_cells", "present_a", "present_b", "generator", "size"}
+    return name in {"valid", "key_cells", "present_a", "present_b", "generator", "size", "mask"}
 
 
 def _is_made(parameter: inspect.Parameter) -> bool:
@@ -179,6 +178,7 @@ def _second_derivatives(name: str) -> str:
     used = [leaf for leaf, grad in zip(_leaves(arguments), gradients, strict=True) if grad is not None]
 
     def of_leaves(*_: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(0)  # what is random is the same each time
         return tuple(_differentiable(function(**arguments)))
 
     try:
@@ -281,9 +281,9 @@ LLMS_HEADER = """\
 > PyTorch losses and blocks that align dense features by correspondence: a producer decides which feature vectors
 > correspond (by location, feature distance, segment label or 6D pose), a loss says what should hold of them.
 
-Install with `pip install correspondence-losses`; the library needs PyTorch alone. Import every name from
-`correspondence_losses`. Shapes: b images, d channels, h x w a feature map, H x W an image, k matches. Label 0 means
-"no segment" (`ignore_index=0`). Give `num_segments` on a GPU and under `torch.compile`.
+Install a checkout with `pip install .` (it is on no package index yet); the library needs PyTorch alone. Import every
+name from `correspondence_losses`. Shapes: b images, d channels, h x w a feature map, H x W an image, k matches. Label 0
+means "no segment" (`ignore_index=0`). Give `num_segments` on a GPU and under `torch.compile`.
 
 ```python
 from correspondence_losses import MatchedVICRegLoss, SAMPoolingBlock, ViewGrid, location_matches, paint_masks

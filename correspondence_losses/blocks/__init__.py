@@ -1,6 +1,8 @@
 """Modules to drop into an existing segmentation model."""
 
+from correspondence_losses.blocks.adaptive_batch_norm import adapt_batch_norm
 from correspondence_losses.blocks.discriminators import FeatureDiscriminator, MultiLevelDiscriminator
+from correspondence_losses.blocks.ema_teacher import EMATeacher
 from correspondence_losses.blocks.fpn_fusion_head import FPNFusionHead
 from correspondence_losses.blocks.head_output import HeadOutput
 from correspondence_losses.blocks.linear_head import LinearHead
@@ -10,6 +12,7 @@ from correspondence_losses.blocks.sam_pooling import SAMPoolingBlock, SAMPooling
 from correspondence_losses.blocks.simple_feature_pyramid import SimpleFeaturePyramid
 
 __all__ = [
+    "EMATeacher",
     "FPNFusionHead",
     "FeatureDiscriminator",
     "GlobalExpander",
@@ -22,4 +25,5 @@ __all__ = [
     "SAMPoolingBlock",
     "SAMPoolingOutput",
     "SimpleFeaturePyramid",
+    "adapt_batch_norm",
 ]

@@ -18,10 +18,12 @@ from correspondence_losses.losses.contrastive import (
     SegmentContrastiveLoss,
     patch_nce_loss,
 )
+from correspondence_losses.losses.distributions import CORALLoss, MMDLoss, PrototypeAlignmentLoss
 from correspondence_losses.losses.masked_l2 import MaskedL2Loss, MaskedL2Terms
 from correspondence_losses.losses.matched_vicreg import MatchedVICRegLoss, MatchStatistics, matched_vicreg_loss
 from correspondence_losses.losses.on_matches import VectorCriterion, on_matches, on_segments
 from correspondence_losses.losses.segments import SegmentRegularizationLoss
+from correspondence_losses.losses.self_training import EntropyLoss, MaskedConsistencyLoss
 from correspondence_losses.losses.sigreg import LeJEPALoss, SIGRegLoss
 from correspondence_losses.losses.similarity import FeatureDistanceLoss, GramLoss, KernelAlignmentLoss
 from correspondence_losses.losses.vicreg import VICRegLoss
@@ -29,7 +31,9 @@ from correspondence_losses.losses.vicregl import VICRegLLoss, VICRegLTerms, vicr
 
 __all__ = [
     "AdversarialTerms",
+    "CORALLoss",
     "DetConLoss",
+    "EntropyLoss",
     "FeatureDistanceLoss",
     "GramLoss",
     "InfoNCELoss",
@@ -38,6 +42,8 @@ __all__ = [
     "LSGANGeneratorLoss",
     "LSGANLoss",
     "LeJEPALoss",
+    "MMDLoss",
+    "MaskedConsistencyLoss",
     "MaskedL2Loss",
     "MaskedL2Terms",
     "MatchStatistics",
@@ -46,6 +52,7 @@ __all__ = [
     "MinimaxGeneratorLoss",
     "MinimaxLoss",
     "PatchNCELoss",
+    "PrototypeAlignmentLoss",
     "SIGRegLoss",
     "SegmentContrastiveLoss",
     "SegmentRegularizationLoss",

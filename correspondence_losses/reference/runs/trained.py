@@ -13,6 +13,7 @@ from torch import nn
 from correspondence_losses.reference.data import CLASS_NAMES
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
 from correspondence_losses.reference.engine.evaluation import predict_classes
+from correspondence_losses.reference.engine.prediction import Prediction, PredictionWays
 from correspondence_losses.reference.experiments import FAMILIES, FamilySettings
 from correspondence_losses.reference.files import read_json
 from correspondence_losses.reference.runs.command_line import load_settings
@@ -65,6 +66,12 @@ class TrainedModel:
     def family(self) -> str:
         """The name of the run's family."""
         return next(name for name, type_ in FAMILIES.items() if type(self.settings) is type_)
+
+    def predict(
+        self, image: NDArray[np.uint8], ways: PredictionWays, segments: NDArray[np.integer] | None = None
+    ) -> Prediction:
+        """Return what is predicted for an (H, W, 3) RGB image by each way, with its segments where they are known."""
+        return ways.predict(self._model, image, self.settings.predicted_at, segments)
 
     @torch.no_grad()
     def classes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

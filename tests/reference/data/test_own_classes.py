@@ -195,7 +195,7 @@ def test_a_run_on_own_classes_knows_their_number_and_names(root: Path, tmp_path:
     assert model.class_names == tuple(NAMES)
     assert model.classes(np.zeros((50, 60, 3), np.uint8)).max() < len(NAMES)
     predict(tmp_path / "run", root / "val/images", tmp_path / "labelled", accelerator="cpu")
-    assert (tmp_path / "labelled" / "0.png-label.png").exists()
+    assert (tmp_path / "labelled/labels/0.png").exists()
 
 
 def test_two_data_sets_of_a_run_must_have_the_same_classes(root: Path, tmp_path: Path) -> None:
