@@ -9,6 +9,7 @@ COMMANDS = {
     "sweep": "run the rows of tables, and write their results beside the thesis's",
     "evaluate": "score a run's model class by class",
     "predict": "label a folder of images with a run's model",
+    "export": "write a run's model as torch.export and ONNX, and publish it",
     "adapt": "learn to label a folder of images from labelled images of another domain",
     "show": "draw the curves of several runs in one plot",
     "presets": "list the rows of all tables",

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.data import CLASS_NAMES, ImageFolder
+from correspondence_losses.reference.data import ImageFolder
 from correspondence_losses.reference.engine.prediction import PredictionWays
 from correspondence_losses.reference.figures.colors import PALETTE, colorize
 from correspondence_losses.reference.figures.plots import plot_legend
@@ -65,7 +65,7 @@ def predict(
         image = source.image(frame)
         classes = model.predict(image, ways).best().to("cpu").numpy().astype(np.uint8)
         write_labels(output, name, image, classes, opacity)
-    plot_legend(output / "legend.png", CLASS_NAMES)
+    plot_legend(output / "legend.png", model.class_names)
 
 
 def main(arguments: Sequence[str]) -> None:

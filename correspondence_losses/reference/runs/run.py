@@ -48,6 +48,7 @@ PLACE = {
 _FIGURE_ROWS = 4
 _SETTINGS_FILE = "settings.json"
 _CHECKPOINT_FILE = "checkpoint.pt"
+_CLASSES_FILE = "classes.json"
 
 
 def run(settings: FamilySettings, *, fabric: Fabric | None = None) -> dict[str, Any]:
@@ -127,6 +128,8 @@ class _Run:
         self.is_first = fabric.global_rank == 0
         self._prepare_folder()
         self.data = RunData(fabric, settings)
+        if self.is_first:
+            write_json(settings.output / _CLASSES_FILE, list(self.data.source.class_names))
         self.task = settings.task(self.data)
         self.frames = self.data.evaluated if settings.predicts else []
         seed_step(settings.seed, -1 % 2**32, 0)  # the same initial weights on every process
