@@ -14,6 +14,7 @@ from correspondence_losses.reference.engine.evaluation import SegmentationScores
 from correspondence_losses.reference.experiments.record import versions
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.files import write_json
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.trained import TrainedModel
 
 
@@ -63,7 +64,7 @@ def evaluate(
         lambda frame: torch.from_numpy(source.label(frame)).long(),
         frames,
         source.class_names,
-        lambda names: tqdm(names, desc="evaluating", unit="frame", leave=False),
+        lambda names: progress_bar(names, stage="evaluating", unit="frame"),
     )
     where = {"root": str(source.root), "layout": source.layout, "split": settings.evaluation, "frames": len(frames)}
     tqdm.write(f"{run} after step {model.step}, on {where['frames']} frames of {where['split']}, {where['root']}\n")

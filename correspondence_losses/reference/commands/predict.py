@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from correspondence_losses.reference.commands import call
 from correspondence_losses.reference.data import CLASS_NAMES, ImageFolder
 from correspondence_losses.reference.figures.colors import PALETTE, colorize
 from correspondence_losses.reference.figures.plots import plot_legend
 from correspondence_losses.reference.files import atomic_path
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.trained import TrainedModel
 
 
@@ -41,7 +41,7 @@ def predict(run: Path, images: Path, output: Path, *, opacity: float = 0.6, acce
         raise ValueError(f"output must lie outside of the images in {images}, got {output}")
     source = ImageFolder(images)
     model = TrainedModel(run, accelerator=accelerator)
-    for frame in tqdm(source.frames(), desc="predicting", unit="image"):
+    for frame in progress_bar(source.frames(), stage="predicting", unit="image"):
         image = source.image(frame)
         classes = model.classes(image)
         overlay = np.where(classes[..., None] > 0, (1 - opacity) * image + opacity * colorize(classes), image)

@@ -28,12 +28,13 @@ from correspondence_losses.reference.figures.colors import colorize
 from correspondence_losses.reference.figures.plots import Panel, plot_curves, plot_predictions
 from correspondence_losses.reference.files import empty_folder, held_folder, read_json, write_json
 from correspondence_losses.reference.models.backbone import Backbone, has_batch_norm
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.seeding import seed_step
 from correspondence_losses.reference.streams.batches import StepSampler, loader
 
 __all__ = ["PLACE", "check_same_settings", "launch", "run"]
 
-PLACE = {"scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every"}
+PLACE = {"scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every", "logger"}
 """Settings of where and how a run is computed, which may change when it is continued, unlike what is computed."""
 _FIGURE_ROWS = 4
 _SETTINGS_FILE = "settings.json"
@@ -44,7 +45,7 @@ def run(settings: FamilySettings, *, fabric: Fabric | None = None) -> dict[str, 
     """Train, evaluate and draw one run; continue it where its folder holds an unfinished one.
 
     The folder ``settings.output`` then holds ``settings.json``, ``checkpoint.pt``, ``training.csv``,
-    ``evaluation.csv``, TensorBoard's events, ``results.json`` and the figures. A run of several stages has a folder
+    ``evaluation.csv``, what the logger writes, ``results.json`` and the figures. A run of several stages has a folder
     for each but the last in it.
 
     Args:
@@ -145,7 +146,7 @@ class _Run:
 
     def run(self) -> dict[str, Any]:
         settings = self.settings
-        history = History(settings.output if self.is_first else None, settings.log_every)
+        history = History(settings.output if self.is_first else None, settings.log_every, settings.logger)
         train(
             self.fabric,
             self.model,
@@ -193,7 +194,7 @@ class _Run:
             lambda frame: torch.from_numpy(source.label(frame)).long(),
             self.frames,
             source.class_names,
-            lambda frames: tqdm(frames, desc="evaluating", leave=False, disable=not self.is_first),
+            lambda frames: progress_bar(frames, stage="evaluating", unit="frame", nested=True, shown=self.is_first),
         )
 
     def _predict(self, frame: str) -> Tensor:
