@@ -1,10 +1,8 @@
 """``evaluate``: score a run's model class by class."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -70,7 +68,7 @@ def evaluate(
     tqdm.write(f"{run} after step {model.step}, on {where['frames']} frames of {where['split']}, {where['root']}\n")
     tqdm.write(_table(scores))
     if output is not None:
-        record = {"run": str(run), "step": model.step, "data": where, **_record(scores), "versions": versions()}
+        record = {"run": str(run), "step": model.step, "data": where, **scores.record(), "versions": versions()}
         write_json(output, record)
 
 
@@ -79,18 +77,8 @@ def main(arguments: Sequence[str]) -> None:
     call(evaluate, "evaluate", arguments)
 
 
-def _record(scores: SegmentationScores) -> dict[str, Any]:
-    truth, predicted = scores.confusion.sum(1).tolist(), scores.confusion.sum(0).tolist()
-    classes = {
-        name: {"iou": None if math.isnan(iou) else iou, "pixels": truth[i], "predicted_pixels": predicted[i]}
-        for i, (name, iou) in enumerate(zip(scores.class_names, scores.iou.tolist(), strict=True))
-    }
-    means = {name: value for name, value in scores.metrics().items() if not name.startswith("iou/")}
-    return {**means, "classes": classes}
-
-
 def _table(scores: SegmentationScores) -> str:
-    record = _record(scores)
+    record = scores.record()
     lines = [f"{'class':<24}{'IoU, %':>8}{'pixels':>12}{'predicted':>12}"]
     lines += [
         f"{name:<24}{100 * row['iou']:>8.2f}{row['pixels']:>12}{row['predicted_pixels']:>12}"

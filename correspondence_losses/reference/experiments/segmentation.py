@@ -15,6 +15,7 @@ from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import colorize_segments, projection_image
+from correspondence_losses.reference.figures.panels import save_panels
 from correspondence_losses.reference.figures.plots import Panel, plot_images
 from correspondence_losses.reference.models.segmentation import SegmentationModel
 from correspondence_losses.reference.streams.samples import SampleStream
@@ -152,3 +153,4 @@ class _SegmentationTask(Task):
             rows.append([(frame, image), ("segments", colorize_segments(image, segments)), *panels])
         if write:
             plot_images(folder / "segments.png", rows, f"Unlabelled images ({self.settings.segmenter.name})")
+            save_panels(folder / "segments", rows)

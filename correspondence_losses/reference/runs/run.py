@@ -25,10 +25,12 @@ from correspondence_losses.reference.experiments import FAMILIES, FamilySettings
 from correspondence_losses.reference.experiments.record import plain, versions
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.figures.colors import colorize
+from correspondence_losses.reference.figures.panels import save_panels
 from correspondence_losses.reference.figures.plots import Panel, plot_curves, plot_predictions
 from correspondence_losses.reference.files import empty_folder, held_folder, read_json, write_json
 from correspondence_losses.reference.models.backbone import Backbone, has_batch_norm
 from correspondence_losses.reference.progress import progress_bar
+from correspondence_losses.reference.runs.report import write_report
 from correspondence_losses.reference.seeding import seed_step
 from correspondence_losses.reference.streams.batches import StepSampler, loader
 
@@ -45,8 +47,8 @@ def run(settings: FamilySettings, *, fabric: Fabric | None = None) -> dict[str, 
     """Train, evaluate and draw one run; continue it where its folder holds an unfinished one.
 
     The folder ``settings.output`` then holds ``settings.json``, ``checkpoint.pt``, ``training.csv``,
-    ``evaluation.csv``, what the logger writes, ``results.json`` and the figures. A run of several stages has a folder
-    for each but the last in it.
+    ``evaluation.csv``, ``scores.json`` of the last evaluation, what the logger writes, ``results.json``, the figures,
+    and ``report.html``, which shows all of it. A run of several stages has a folder for each but the last in it.
 
     Args:
         settings: What to run, of any family.
@@ -165,8 +167,10 @@ class _Run:
         results = self._results(history)
         if self.is_first:
             write_json(settings.output / "results.json", results)
+            report = settings.output / "report.html"
+            write_report(report, [settings.output])
             score = f"mean IoU {100 * results['mean_iou']:.2f} % on {settings.evaluation}; " if self.frames else ""
-            tqdm.write(f"{score}see {settings.output}")
+            tqdm.write(f"{score}see {report}")
         self.fabric.barrier()
         return results
 
@@ -184,7 +188,10 @@ class _Run:
 
     def _evaluate(self) -> Mapping[str, float]:
         self.model.eval()
-        return self._scores().metrics()
+        scores = self._scores()
+        if self.is_first:
+            write_json(self.settings.output / "scores.json", scores.record())
+        return scores.metrics()
 
     def _scores(self) -> SegmentationScores:
         source = self.data.source
@@ -222,6 +229,7 @@ class _Run:
             ])  # fmt: skip
         if rows and self.is_first:
             plot_predictions(folder / "predictions.png", rows, "Predictions", source.class_names, sorted(shown))
+            save_panels(folder / "predictions", rows)
         self.task.draw(self.model, folder, write=self.is_first)
 
     def _prepare_folder(self) -> None:

@@ -84,7 +84,7 @@ def test_a_run_leaves_its_results_and_figures(
     assert results["data"]["paired"]
     assert results["data"]["labelled_frames"] == results["data"]["unlabelled_frames"] == 3
     assert {path.name for path in (settings.output / "figures").iterdir()} == {
-        "curves.png", "predictions.png", "features.png",
+        "curves.png", "predictions", "predictions.png", "features.png",
     }  # fmt: skip
     rows = read_checkpoint(settings.output / "checkpoint.pt")["history"]["training"]
     for row in rows:

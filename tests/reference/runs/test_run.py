@@ -74,8 +74,13 @@ def test_a_run_leaves_its_results(settings: SegmentationSettings) -> None:
     assert results["data"]["labelled_frames"] == results["data"]["evaluated_frames"] == 3
     assert results["versions"]["torch"] == torch.__version__
     assert {path.name for path in (settings.output / "figures").iterdir()} == {
-        "curves.png", "predictions.png", "segments.png",
+        "curves.png", "predictions", "predictions.png", "segments", "segments.png",
     }  # fmt: skip
+    report = (settings.output / "report.html").read_text(encoding="utf-8")
+    assert f"{100 * results['mean_iou']:.2f} %" in report
+    assert report.count('<figure class="compare">') == 3 + 3  # frames that are scored, and unlabelled ones
+    scores = json.loads((settings.output / "scores.json").read_text())
+    assert scores["mean_iou"] == results["final"]["mean_iou"]
     assert (settings.output / "training.csv").read_text().splitlines()[0] == (
         "step,loss,segmentation,sam_invariance,sam_separation"
     )

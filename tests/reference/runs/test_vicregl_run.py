@@ -172,7 +172,7 @@ def test_a_joint_run_leaves_its_results(joint: VICRegLSettings) -> None:
     assert results["data"]["arrangement"] == "unpaired"
     assert results["data"]["seed_frames"] == results["data"]["labelled_frames"] == 3
     assert {path.name for path in (joint.output / "figures").iterdir()} == {
-        "curves.png", "matches.png", "predictions.png", "segments.png", "views.png",
+        "curves.png", "matches.png", "predictions", "predictions.png", "segments.png", "views.png",
     }  # fmt: skip
     for row in read_checkpoint(joint.output / "checkpoint.pt")["history"]["training"]:
         assert row["loss"] == pytest.approx(0.1 * row["vicregl"] + 0.2 * row["sam"] + row["segmentation"], rel=1e-5)
