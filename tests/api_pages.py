@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 from devices import without_the_host  # noqa: E402
-from public_calls import CALLS, GOOD, PAIRS, PUBLIC, TERMS, Built, moved, tensors_in  # noqa: E402
+from public_calls import CALLS, GOOD, PAIRS, PUBLIC, RANDOM, TERMS, Built, moved, tensors_in  # noqa: E402
 
 from correspondence_losses import blocks, correspond, functional, losses  # noqa: E402
 
@@ -36,7 +36,6 @@ TITLES = {
 }
 MATCHES = ("location_matches", "feature_matches", "segment_matches", "pose_matches", "pose_grid", "gather_matches")
 FILTERS = ("mutual_matches", "close_matches", "same_label_matches", "union_matches")
-RANDOM = {"segment_matches"}
 HOST = {"MultiCrop", "ViewGrid.from_transform"}
 
 
@@ -50,7 +49,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     ]
     return {
         "Losses": [*PAIRS],
-        "Terms of losses, statistics and masks": [(name, "") for name in (*TERMS, *rest)],
+        "Terms of losses, statistics, masks and mixed images": [(name, "") for name in (*TERMS, *rest)],
         "Matches and views": [
             *((name, "") for name in (*MATCHES, *FILTERS)),
             ("ViewGrid.from_transform", ""),
@@ -99,7 +98,7 @@ def _settings(function: str, module: str) -> dict[str, str]:
 
 
 def _is_input(name: str) -> bool:
-    return name in {"valid", "key_cells", "present_a", "present_b", "generator", "size"}
+    return name in {"valid", "key_cells", "present_a", "present_b", "generator", "size", "mask"}
 
 
 def _is_made(parameter: inspect.Parameter) -> bool:
@@ -178,6 +177,7 @@ def _second_derivatives(name: str) -> str:
     used = [leaf for leaf, grad in zip(_leaves(arguments), gradients, strict=True) if grad is not None]
 
     def of_leaves(*_: Tensor) -> tuple[Tensor, ...]:
+        torch.manual_seed(0)  # what is random is the same each time
         return tuple(_differentiable(function(**arguments)))
 
     try:

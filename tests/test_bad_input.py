@@ -90,6 +90,38 @@ VALUES = [
         ValueError,
         "temperature must be above 0",
     ),
+    Value("segment_vote", good("segment_vote", segments=labels() + 1), ValueError, r"segments must lie in \[0, 4\)"),
+    Value(
+        "segment_vote",
+        lambda: functional.segment_vote(maps(3), labels(), min_confidence=1.5),
+        ValueError,
+        r"min_confidence must lie in \[0, 1\], got 1.5",
+    ),
+    Value("class_mix", good("class_mix", labels=labels() + 1), ValueError, r"labels must lie in \[0, 4\)"),
+    Value(
+        "class_mix",
+        lambda: functional.class_mix(maps(3), labels(), maps(3), labels(), 4.0),
+        TypeError,
+        "num_classes must be an int, got float",
+    ),
+    Value("mask_blocks", lambda: functional.mask_blocks(maps(3), 0), ValueError, "block_size must be at least 1"),
+    Value("mask_blocks", lambda: functional.mask_blocks(maps(3), 2, 1.5), ValueError, r"ratio must lie in \[0, 1\]"),
+    Value(
+        "masked_consistency_loss",
+        good("masked_consistency_loss", threshold=-0.1),
+        ValueError,
+        r"threshold must lie in \[0, 1\], got -0.1",
+    ),
+    Value("entropy_loss", lambda: functional.entropy_loss(maps(1)), ValueError, "logits must have at least 2 classes"),
+    Value("coral_loss", good("coral_loss", target=vectors()[:1]), ValueError, "target must hold at least 2 vectors"),
+    Value("mmd_loss", good("mmd_loss", bandwidths=()), ValueError, "bandwidths must hold at least one factor"),
+    Value("MMDLoss", lambda: losses.MMDLoss(bandwidths=[1.0, 0.0]), ValueError, r"bandwidths\[1\] must be above 0"),
+    Value(
+        "MaskedConsistencyLoss",
+        lambda: losses.MaskedConsistencyLoss(threshold=2.0),
+        ValueError,
+        r"threshold must lie in \[0, 1\], got 2.0",
+    ),
     Value("ViewGrid", boxes(size=(0, 2)), ValueError, r"size\[0\] must be at least 1, got 0"),
     Value("ViewGrid", boxes(size=(2, 2.5)), TypeError, r"size\[1\] must be an int, got float"),
     Value("ViewGrid", boxes(boxes=torch.zeros(1, 5)), ValueError, r"boxes must have shape \(1, 4\)"),
@@ -252,6 +284,8 @@ def is_bad(place: Place, corruption: str) -> bool:
         return False  # never read
     if place.call == "gather_matches" and place.path[-1] == "valid":
         return False
+    if place.call == "adapt_batch_norm":
+        return False  # what the model of the user is called with
     if place.call == "paint_masks" and corruption in ("a list", "nothing in it"):
         return False  # lists of masks are read as masks, and no masks are a map without segments
     tensors = sum(other.call == place.call for other in places())
@@ -262,7 +296,8 @@ def is_bad(place: Place, corruption: str) -> bool:
     if place.call == "paint_masks" and corruption in ("a list", "nothing in it"):
         return False  # a list of masks is one of its forms, and there may be none
     if corruption == "one sample more":
-        takes_any = {"paint_masks", "segments_to_masks"} | SCORES | GAMES | {"collapse_diagnostics"}
+        takes_any = {"paint_masks", "segments_to_masks", "collapse_diagnostics", "mask_blocks"} | SCORES | GAMES
+        takes_any |= {"entropy_loss", "EntropyLoss", "coral_loss", "CORALLoss", "mmd_loss", "MMDLoss"}
         return not (place.call in takes_any or (hasattr(blocks, place.call) and tensors == 1))
     return True
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from devices import without_the_host
-from public_calls import CALLS, WITH_PARAMETERS, moved, tensors_in
+from public_calls import CALLS, RANDOM, WITH_PARAMETERS, moved, tensors_in
 from torch import Tensor
 
 
@@ -90,13 +90,13 @@ def test_a_cuda_graph_computes_the_same(call: str) -> None:
         results = step()
     graph.replay()
     torch.cuda.synchronize()
-    if call not in WITH_PARAMETERS | {"segment_matches"}:  # those draw random numbers
+    if call not in WITH_PARAMETERS | RANDOM:
         for result, wanted in zip(results, expected, strict=True):
             torch.testing.assert_close(result, wanted)
 
 
 @needs_gpu
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in WITH_PARAMETERS | {"segment_matches"}])
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in WITH_PARAMETERS | RANDOM])
 def test_equals_the_cpu(call: str) -> None:
     for result, wanted in zip(step_on("cuda", call)(), step_on("cpu", call)(), strict=True):
         torch.testing.assert_close(result.cpu(), wanted, rtol=1e-4, atol=1e-5)

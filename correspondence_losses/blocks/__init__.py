@@ -1,6 +1,8 @@
 """Modules to drop into an existing segmentation model."""
 
+from correspondence_losses.blocks.adaptive_batch_norm import adapt_batch_norm
 from correspondence_losses.blocks.discriminators import FeatureDiscriminator, MultiLevelDiscriminator
+from correspondence_losses.blocks.ema_teacher import EMATeacher
 from correspondence_losses.blocks.fpn_fusion_head import FPNFusionHead
 from correspondence_losses.blocks.head_output import HeadOutput
 from correspondence_losses.blocks.linear_head import LinearHead
@@ -9,6 +11,7 @@ from correspondence_losses.blocks.refinenet import RefineNet
 from correspondence_losses.blocks.sam_pooling import SAMPoolingBlock, SAMPoolingOutput
 
 __all__ = [
+    "EMATeacher",
     "FPNFusionHead",
     "FeatureDiscriminator",
     "GlobalExpander",
@@ -20,4 +23,5 @@ __all__ = [
     "RefineNet",
     "SAMPoolingBlock",
     "SAMPoolingOutput",
+    "adapt_batch_norm",
 ]

@@ -9,7 +9,10 @@ from correspondence_losses.functional.adversarial import (
 )
 from correspondence_losses.functional.alignment import ElementReduction, masked_l2_loss
 from correspondence_losses.functional.contrastive import detcon_loss, info_nce_loss, segment_contrastive_loss
+from correspondence_losses.functional.distributions import coral_loss, mmd_loss
 from correspondence_losses.functional.masks import MaskSet, SupportsArray, paint_masks, segments_to_masks
+from correspondence_losses.functional.mixing import MaskedImages, MixedImages, class_mix, mask_blocks
+from correspondence_losses.functional.prototypes import ClassPrototypes, class_prototypes, prototype_alignment_loss
 from correspondence_losses.functional.segment_regularization import (
     ChannelReduction,
     SegmentRegularizationTerms,
@@ -17,7 +20,9 @@ from correspondence_losses.functional.segment_regularization import (
     segment_regularization_loss,
     segment_separation_loss,
 )
+from correspondence_losses.functional.segment_votes import SegmentVotes, segment_vote
 from correspondence_losses.functional.segments import SegmentStatistics, segment_statistics
+from correspondence_losses.functional.self_training import entropy_loss, masked_consistency_loss
 from correspondence_losses.functional.vicreg import (
     CollapseDiagnostics,
     Convention,
@@ -32,31 +37,44 @@ from correspondence_losses.functional.vicreg import (
 
 __all__ = [
     "ChannelReduction",
+    "ClassPrototypes",
     "CollapseDiagnostics",
     "Convention",
     "ElementReduction",
     "MaskSet",
+    "MaskedImages",
+    "MixedImages",
     "Reduction",
     "SegmentRegularizationTerms",
     "SegmentStatistics",
+    "SegmentVotes",
     "SupportsArray",
     "VICRegTerms",
+    "class_mix",
+    "class_prototypes",
     "collapse_diagnostics",
+    "coral_loss",
     "covariance_loss",
     "detcon_loss",
+    "entropy_loss",
     "info_nce_loss",
     "invariance_loss",
     "lsgan_discriminator_loss",
     "lsgan_generator_loss",
+    "mask_blocks",
+    "masked_consistency_loss",
     "masked_l2_loss",
     "minimax_discriminator_loss",
     "minimax_generator_loss",
+    "mmd_loss",
     "paint_masks",
+    "prototype_alignment_loss",
     "segment_contrastive_loss",
     "segment_invariance_loss",
     "segment_regularization_loss",
     "segment_separation_loss",
     "segment_statistics",
+    "segment_vote",
     "segments_to_masks",
     "variance_loss",
     "vicreg_loss",

@@ -100,7 +100,7 @@ def _check_masks(masks: Tensor, num_segments: int | None, ignore_index: int | No
         raise ValueError(f"num_segments must be the number of masks, {count}, or None, got {num_segments}")
     if ignore_index is not None:
         raise ValueError("ignore_index must be None with a stack of masks: leave out the mask to be ignored")
-    return masks.reshape(-1, count, masks.shape[-2] * masks.shape[-1]), count
+    return masks.reshape(masks.shape[:-3].numel(), count, masks.shape[-2:].numel()), count  # there may be none
 
 
 def _check_label_map(labels: Tensor, num_segments: int | None, ignore_index: int | None) -> tuple[Tensor, int]:

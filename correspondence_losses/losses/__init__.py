@@ -18,19 +18,25 @@ from correspondence_losses.losses.contrastive import (
     SegmentContrastiveLoss,
     patch_nce_loss,
 )
+from correspondence_losses.losses.distributions import CORALLoss, MMDLoss, PrototypeAlignmentLoss
 from correspondence_losses.losses.masked_l2 import MaskedL2Loss, MaskedL2Terms
 from correspondence_losses.losses.matched_vicreg import MatchedVICRegLoss, MatchStatistics, matched_vicreg_loss
 from correspondence_losses.losses.segments import SegmentRegularizationLoss
+from correspondence_losses.losses.self_training import EntropyLoss, MaskedConsistencyLoss
 from correspondence_losses.losses.vicreg import VICRegLoss
 from correspondence_losses.losses.vicregl import VICRegLLoss, VICRegLTerms, vicregl_loss
 
 __all__ = [
     "AdversarialTerms",
+    "CORALLoss",
     "DetConLoss",
+    "EntropyLoss",
     "InfoNCELoss",
     "LSGANDiscriminatorLoss",
     "LSGANGeneratorLoss",
     "LSGANLoss",
+    "MMDLoss",
+    "MaskedConsistencyLoss",
     "MaskedL2Loss",
     "MaskedL2Terms",
     "MatchStatistics",
@@ -39,6 +45,7 @@ __all__ = [
     "MinimaxGeneratorLoss",
     "MinimaxLoss",
     "PatchNCELoss",
+    "PrototypeAlignmentLoss",
     "SegmentContrastiveLoss",
     "SegmentRegularizationLoss",
     "VICRegLLoss",

@@ -9,6 +9,7 @@ COMMANDS = {
     "sweep": "run the rows of tables, and write their results beside the thesis's",
     "evaluate": "score a run's model class by class",
     "predict": "label a folder of images with a run's model",
+    "adapt": "learn to label a folder of images from labelled images of another domain",
     "show": "show several runs side by side, on one page or as curves",
     "presets": "list the rows of all tables",
     "masks": "segment images beforehand",

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from correspondence_losses import blocks, correspond, functional, losses
 from correspondence_losses.correspond import Matches, PosedFrames, ViewGrid
@@ -65,6 +65,30 @@ def statistics() -> Any:
 
 def matched() -> dict[str, Any]:
     return {"features_a": maps(6), "features_b": maps(6, seed=1), "matches": matches()}
+
+
+def probabilities() -> Tensor:
+    return maps(3).softmax(1)
+
+
+def mixed() -> dict[str, Any]:
+    unlabelled = {"unlabelled_images": maps(3, seed=1), "pseudo_labels": labels().flip(-1)}
+    return {"images": maps(3), "labels": labels(), **unlabelled}
+
+
+def vector_sets() -> dict[str, Any]:
+    return {"source": vectors(), "target": vectors(1)}
+
+
+def student_and_teacher() -> dict[str, Any]:
+    return {"logits": maps(3, seed=1), "probabilities": probabilities(), "mask": labels() > 1}
+
+
+def normalised(batches: list[Tensor]) -> list[Tensor]:
+    """The statistics of a model that is adapted to batches, and its output."""
+    model = nn.BatchNorm2d(6)
+    blocks.adapt_batch_norm(model, batches)
+    return [model.eval()(batch) for batch in batches]
 
 
 def contrasted() -> dict[str, Any]:
@@ -144,6 +168,21 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
         },
     ),
     "segment_contrastive_loss": (bounded(functional.segment_contrastive_loss), contrasted),
+    "segment_vote": (
+        lambda probabilities, segments: functional.segment_vote(probabilities, segments, 4),
+        lambda: {"probabilities": probabilities(), "segments": labels()},
+    ),
+    "class_mix": (lambda **both: functional.class_mix(**both, num_classes=4), mixed),
+    "mask_blocks": (lambda images: functional.mask_blocks(images, 2), lambda: {"images": maps(3)}),
+    "masked_consistency_loss": (functional.masked_consistency_loss, student_and_teacher),
+    "entropy_loss": (functional.entropy_loss, lambda: {"logits": maps(3)}),
+    "class_prototypes": (
+        lambda features, segments: functional.class_prototypes(features, segments, 4),
+        lambda: {"features": maps(3), "segments": labels()},
+    ),
+    "prototype_alignment_loss": (bounded(functional.prototype_alignment_loss), contrasted),
+    "coral_loss": (functional.coral_loss, vector_sets),
+    "mmd_loss": (functional.mmd_loss, vector_sets),
     "paint_masks": (functional.paint_masks, lambda: {"masks": torch.arange(4)[:, None, None] == labels()[0]}),
     "segments_to_masks": (bounded(functional.segments_to_masks), lambda: {"segments": labels()}),
     # correspond
@@ -217,7 +256,17 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
     "PatchNCELoss": (called(losses.PatchNCELoss), matched),
     "patch_nce_loss": (losses.patch_nce_loss, matched),
     "SegmentContrastiveLoss": (called(losses.SegmentContrastiveLoss), contrasted),
+    "MaskedConsistencyLoss": (called(losses.MaskedConsistencyLoss), student_and_teacher),
+    "EntropyLoss": (called(losses.EntropyLoss), lambda: {"logits": maps(3)}),
+    "PrototypeAlignmentLoss": (called(losses.PrototypeAlignmentLoss), contrasted),
+    "CORALLoss": (called(losses.CORALLoss), vector_sets),
+    "MMDLoss": (called(losses.MMDLoss), vector_sets),
     # blocks
+    "EMATeacher": (
+        Built(lambda: blocks.EMATeacher(blocks.LocalProjector(6, (4,), 3))),
+        lambda: {"features": maps(6)},
+    ),
+    "adapt_batch_norm": (normalised, lambda: {"batches": [maps(6), maps(6, seed=1)]}),
     "LocalProjector": (called(blocks.LocalProjector, 6, (4,), 3), lambda: {"features": maps(6)}),
     "GlobalExpander": (called(blocks.GlobalExpander, 4, (4,), 3), lambda: {"features": vectors()}),
     "LinearHead": (called(blocks.LinearHead, (6, 4), 3), lambda: {"features": maps(6, 4), "size": (9, 9)}),
@@ -241,10 +290,13 @@ WITH_PARAMETERS = {name for name in GOOD if hasattr(blocks, name)} | {
     "lsgan_loss",
     "minimax_loss",
 }
+# What draws random numbers.
+RANDOM = {"segment_matches", "class_mix", "mask_blocks"}
 # What otherwise reads the number of segments off the labels.
 BOUNDED: dict[str, Callable[..., Any]] = {
     "SegmentRegularizationLoss": called(losses.SegmentRegularizationLoss, num_segments=4),
     "SegmentContrastiveLoss": called(losses.SegmentContrastiveLoss, num_segments=4),
+    "PrototypeAlignmentLoss": called(losses.PrototypeAlignmentLoss, num_segments=4),
     "SAMPoolingBlock": called(blocks.SAMPoolingBlock, 6, num_segments=4),
 }
 CALLS = {name: (BOUNDED.get(name, function), make) for name, (function, make) in GOOD.items()}

@@ -12,7 +12,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses.correspond import Matches, ViewGrid
-from correspondence_losses.losses import MatchedVICRegLoss, SegmentContrastiveLoss, VICRegLLoss, VICRegLoss
+from correspondence_losses.losses import (
+    CORALLoss,
+    MatchedVICRegLoss,
+    MMDLoss,
+    PrototypeAlignmentLoss,
+    SegmentContrastiveLoss,
+    VICRegLLoss,
+    VICRegLoss,
+)
 
 IMAGES, RANKS = 4, 2
 
@@ -69,11 +77,28 @@ def segment_contrastive(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return SegmentContrastiveLoss(num_segments=4, gather=True)(a, segments_a, b, segments_b)
 
 
+def prototype_alignment(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    a, b = (encoder(batch["large"][:, view]) for view in range(2))
+    segments_a, segments_b = batch["segments"].unbind(1)
+    return PrototypeAlignmentLoss(num_segments=4, gather=True)(a, segments_a, b, segments_b)
+
+
+def between_sets(loss: nn.Module) -> Callable[[nn.Module, dict[str, Tensor]], Tensor]:
+    def compute(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        source, target = (encoder(batch["large"][:, view]).mean((2, 3)) for view in range(2))
+        return loss(source, 2 * target)
+
+    return compute
+
+
 LOSSES = {
     "VICRegLoss": vicreg,
     "MatchedVICRegLoss": matched_vicreg,
     "VICRegLLoss": vicregl,
     "SegmentContrastiveLoss": segment_contrastive,
+    "PrototypeAlignmentLoss": prototype_alignment,
+    "CORALLoss": between_sets(CORALLoss(gather=True)),
+    "MMDLoss": between_sets(MMDLoss(gather=True)),
 }
 
 

@@ -1,19 +1,21 @@
 """``evaluate``: score a run's model class by class."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.engine.evaluation import SegmentationScores, score
-from correspondence_losses.reference.experiments.record import versions
+from correspondence_losses.reference.engine.evaluation import SegmentationScores, score_ways
+from correspondence_losses.reference.engine.prediction import PredictionWays
+from correspondence_losses.reference.experiments.record import plain, versions
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.files import write_json
 from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.trained import TrainedModel
+from correspondence_losses.reference.segments import Segmenter
 
 
 def evaluate(
@@ -22,27 +24,41 @@ def evaluate(
     data: Path | None = None,
     split: str | None = None,
     max_frames: int | None = None,
+    scales: list[float] | None = None,
+    mirror: bool = False,
+    segmenter: Segmenter | None = None,
+    min_confidence: float = 0.0,
     output: Path | None = None,
     accelerator: str = "auto",
 ) -> None:
     """Score a run's model on the labelled frames of a data set, and print the table of its classes.
+
+    The table is of the plain prediction, as a run is scored. What several sizes, the mirrored image and votes of
+    segments make of it is printed beside it, each by itself.
 
     Args:
         run: The run's folder, finished or not.
         data: YCB-Video, in its original layout or BOP's. Default: the run's own.
         split: Which frames. Default: those that the run was scored on.
         max_frames: Score this many frames, evenly spread over the split. Default: all.
+        scales: Predict at several sizes too, factors on the run's own, and average.
+        mirror: Predict the mirrored image too, and average.
+        segmenter: Let the segments of each image vote for their class, such as those of "FelzenszwalbSegmenter".
+        min_confidence: Least probability of its class that a segment votes with.
         output: A JSON file for the scores.
         accelerator: Fabric's, such as "auto", "cpu" or "cuda".
 
     Raises:
         CheckpointError: The folder holds no run or a damaged one, or its model predicts no classes.
         DataError: The data cannot be read.
-        ValueError: There is no such split, or none is given for a run that was not scored; or ``max_frames`` is
-            below 1.
+        ValueError: There is no such split, or none is given for a run that was not scored; or a number is out of
+            range.
     """
     if max_frames is not None and max_frames < 1:
         raise ValueError(f"max_frames must be at least 1, got {max_frames}")
+    ways = PredictionWays(
+        scales=tuple(scales or (1.0,)), mirror=mirror, segmenter=segmenter, min_confidence=min_confidence
+    )
     model = TrainedModel(run, accelerator=accelerator)
     settings = dataclasses.replace(
         model.settings,
@@ -56,25 +72,44 @@ def evaluate(
         raise ValueError(f"split must be given, since {run} was not scored, got none")
     opened = RunData(model.fabric, settings)
     source, frames = opened.source, opened.evaluated
-    scores = score(
+    of_ways = score_ways(
         model.fabric,
-        lambda frame: torch.from_numpy(model.classes(source.image(frame))),
+        ways.names,
+        lambda frame: model.predict(source.image(frame), ways).classes(),
         lambda frame: torch.from_numpy(source.label(frame)).long(),
         frames,
         source.class_names,
         lambda names: progress_bar(names, stage="evaluating", unit="frame"),
     )
+    scores = of_ways["plain"]
     where = {"root": str(source.root), "layout": source.layout, "split": settings.evaluation, "frames": len(frames)}
     tqdm.write(f"{run} after step {model.step}, on {where['frames']} frames of {where['split']}, {where['root']}\n")
     tqdm.write(_table(scores))
+    if len(of_ways) > 1:
+        tqdm.write(_ways_table(of_ways))
     if output is not None:
-        record = {"run": str(run), "step": model.step, "data": where, **scores.record(), "versions": versions()}
+        record = {
+            "run": str(run),
+            "step": model.step,
+            "data": where,
+            **scores.record(),
+            "prediction": {"settings": plain(ways), "ways": {way: found.record() for way, found in of_ways.items()}},
+            "versions": versions(),
+        }
         write_json(output, record)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     call(evaluate, "evaluate", arguments)
+
+
+def _ways_table(of_ways: Mapping[str, SegmentationScores]) -> str:
+    lines = ["", f"{'mean IoU by the way to predict, %':<36}{'present':>10}{'objects':>10}"]
+    for way, scores in of_ways.items():
+        record = scores.record()
+        lines.append(f"{way:<36}{100 * record['mean_iou']:>10.2f}{100 * record['mean_iou_objects']:>10.2f}")
+    return "\n".join(lines)
 
 
 def _table(scores: SegmentationScores) -> str:

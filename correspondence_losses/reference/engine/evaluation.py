@@ -1,7 +1,7 @@
 """Mean IoU as YCB-Video's users compute it: one confusion matrix over all frames, then the classes' mean."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-__all__ = ["MEANS", "SegmentationScores", "predict_classes", "score"]
+__all__ = ["MEANS", "SegmentationScores", "predict_classes", "score", "score_ways"]
 
 MEANS = ("mean_iou", "mean_iou_objects", "mean_iou_union")
 """The means over classes of :meth:`SegmentationScores.metrics`: present, without the background, present or found."""
@@ -80,7 +80,6 @@ def predict_classes(model: Any, images: Tensor, size: tuple[int, int]) -> Tensor
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)[0].argmax(0)
 
 
-@torch.no_grad()
 def score(
     fabric: Fabric,
     predict: Callable[[str], Tensor],
@@ -99,7 +98,37 @@ def score(
         class_names: Names of the classes, the background first.
         progress: Wraps the frames, to show progress.
     """
-    confusion = MulticlassConfusionMatrix(len(class_names)).to(fabric.device)
+    return score_ways(
+        fabric, ("plain",), lambda frame: {"plain": predict(frame)}, truth, frames, class_names, progress
+    )["plain"]
+
+
+@torch.no_grad()
+def score_ways(
+    fabric: Fabric,
+    ways: Sequence[str],
+    predict: Callable[[str], Mapping[str, Tensor]],
+    truth: Callable[[str], Tensor],
+    frames: Sequence[str],
+    class_names: Sequence[str],
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> dict[str, SegmentationScores]:
+    """Score several ways to predict, as :func:`score` does one.
+
+    Args:
+        fabric: Launched.
+        ways: Their names.
+        predict: From a frame to its (H, W) class map by each way.
+        truth: From a frame to its true (H, W) class map.
+        frames: Names of the frames.
+        class_names: Names of the classes, the background first.
+        progress: Wraps the frames, to show progress.
+    """
+    confusions = {way: MulticlassConfusionMatrix(len(class_names)).to(fabric.device) for way in ways}
     for frame in progress(frames[fabric.global_rank :: fabric.world_size]):
-        confusion.update(predict(frame).to(fabric.device), truth(frame).to(fabric.device))
-    return SegmentationScores(confusion.compute().cpu(), class_names)  # summed over the processes
+        label = truth(frame).to(fabric.device)
+        predicted = predict(frame)
+        for way, confusion in confusions.items():
+            confusion.update(predicted[way].to(fabric.device), label)
+    # Summed over the processes.
+    return {way: SegmentationScores(found.compute().cpu(), class_names) for way, found in confusions.items()}

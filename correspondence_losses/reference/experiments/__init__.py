@@ -1,9 +1,10 @@
-"""The thesis's families of experiments: settings, model and data of each, for one runner."""
+"""The thesis's families of experiments, and self-training beside them: settings, model and data, for one runner."""
 
 from correspondence_losses.reference.experiments.cut import CUTSettings
 from correspondence_losses.reference.experiments.family import FamilySettings
 from correspondence_losses.reference.experiments.frame_level import FrameLevelSettings
 from correspondence_losses.reference.experiments.segmentation import SegmentationSettings
+from correspondence_losses.reference.experiments.self_training import SelfTrainingSettings
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.experiments.vicregl import VICRegLSettings
 
@@ -13,6 +14,7 @@ __all__ = [
     "FamilySettings",
     "FrameLevelSettings",
     "SegmentationSettings",
+    "SelfTrainingSettings",
     "Task",
     "VICRegLSettings",
 ]
@@ -22,5 +24,6 @@ FAMILIES: dict[str, type[FamilySettings]] = {
     "vicregl": VICRegLSettings,
     "frame_level": FrameLevelSettings,
     "cut": CUTSettings,
+    "self_training": SelfTrainingSettings,
 }
 """The settings of each family by its name."""

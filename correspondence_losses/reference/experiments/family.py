@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
 
 from correspondence_losses.reference.data import FrameSource
+from correspondence_losses.reference.engine.prediction import PredictionWays
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.settings import RunSettings
 from correspondence_losses.reference.experiments.task import Task
@@ -50,16 +51,22 @@ class SegmentedFamilySettings(FamilySettings):
         segmenter: What makes them: ``SAMSegmenter`` with a checkpoint, ``FelzenszwalbSegmenter`` where none is at
             hand, or a class of your own.
         min_segment_area: Masks with fewer pixels are left out.
+        prediction_votes: At the end, score the prediction after a vote of the segments of each image too.
     """
 
     masks: Path | None = None
     segmenter: Segmenter = field(default_factory=FelzenszwalbSegmenter)
     min_segment_area: int = 0
+    prediction_votes: bool = False
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""
         super().__post_init__()
         self.check_at_least_zero("min_segment_area")
+
+    def prediction_ways(self) -> PredictionWays:
+        """Return the ways to predict that are scored at the end, with the votes of segments."""
+        return replace(super().prediction_ways(), segmenter=self.segmenter if self.prediction_votes else None)
 
     def segmented(
         self, data: RunData, name: str, source: FrameSource, frames: Sequence[str]

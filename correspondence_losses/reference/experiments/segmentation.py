@@ -1,5 +1,6 @@
 """FPN + SAM pooling, and its parts alone (sec. 4.5.2 and 4.6, table 4.4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from correspondence_losses.blocks import FPNFusionHead, LinearHead, SAMPoolingBlock
-from correspondence_losses.reference.data import ImageFolder, spread
+from correspondence_losses.reference.data import FrameSource, ImageFolder, spread
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
 from correspondence_losses.reference.experiments.family import SegmentedFamilySettings
 from correspondence_losses.reference.experiments.record import plain
@@ -17,10 +18,12 @@ from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import colorize_segments, projection_image
 from correspondence_losses.reference.figures.panels import save_panels
 from correspondence_losses.reference.figures.plots import Panel, plot_images
+from correspondence_losses.reference.models.backbone import Backbone
 from correspondence_losses.reference.models.segmentation import SegmentationModel
+from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams.samples import SampleStream
 
-__all__ = ["SegmentationSettings"]
+__all__ = ["SegmentationSettings", "SegmentationTask"]
 
 _FIGURE_ROWS = 4
 
@@ -65,8 +68,27 @@ class SegmentationSettings(SegmentedFamilySettings):
             if size[0] % self.head_stride or size[1] % self.head_stride:
                 raise ValueError(f"{name} must be a multiple of head_stride, {self.head_stride}, got {size}")
 
+    @property
+    def needs_unlabelled(self) -> bool:
+        """Whether unlabelled images are trained on."""
+        return self.sam_weight > 0
+
+    @property
+    def needs_segments(self) -> bool:
+        """Whether their segments are."""
+        return self.sam_weight > 0
+
     def create_model(self, num_classes: int) -> nn.Module:
         """Create the model, its backbone with the weights that the settings ask for."""
+        return SegmentationModel(
+            *self.create_parts(num_classes),
+            sam_weight=self.sam_weight,
+            head_stride=self.head_stride,
+            frozen_backbone=self.frozen_backbone,
+        )
+
+    def create_parts(self, num_classes: int) -> tuple[Backbone, FPNFusionHead | LinearHead, SAMPoolingBlock | None]:
+        """Create the backbone, the head, and the pooling block where it is trained with."""
         if self.backbone_run is None:
             backbone = self.create_backbone()
         else:  # its batch statistics come with it
@@ -80,18 +102,11 @@ class SegmentationSettings(SegmentedFamilySettings):
         else:
             head = LinearHead(backbone.channels, num_classes)
         pooling = SAMPoolingBlock(head.out_channels, self.proj_channels, self.beta) if self.sam_weight > 0 else None
-        return SegmentationModel(
-            backbone,
-            head,
-            pooling,
-            sam_weight=self.sam_weight,
-            head_stride=self.head_stride,
-            frozen_backbone=self.frozen_backbone,
-        )
+        return backbone, head, pooling
 
     def task(self, data: RunData) -> Task:
         """Return what is trained on: the unlabelled images are segmented first."""
-        return _SegmentationTask(self, data)
+        return SegmentationTask(self, data)
 
 
 def _load_backbone(backbone: nn.Module, checkpoint: Path) -> None:
@@ -109,48 +124,63 @@ def _load_backbone(backbone: nn.Module, checkpoint: Path) -> None:
         raise CheckpointError(f"{checkpoint}: does not hold the backbone that is wanted: {error}") from error
 
 
-class _SegmentationTask(Task):
+class SegmentationTask(Task):
+    """Labelled images, and unlabelled ones, which are segmented first where their segments are used."""
+
     def __init__(self, settings: SegmentationSettings, data: RunData) -> None:
         self.settings = settings
         self.data = data
-        self.unlabelled = []
+        self.unlabelled: list[tuple[FrameSource, str, SegmentCache | None]] = []
         if settings.sam_weight > 0:
             self.methods = ("predict", "project")
+        if settings.needs_unlabelled:
             if settings.unlabelled is not None or settings.unlabelled_images is None:
-                frames = [frame for _, frame in data.unlabelled]
-                self.unlabelled += settings.segmented(data, "dataset", data.source, frames)
+                self._add_unlabelled("dataset", data.source, [frame for _, frame in data.unlabelled])
             if settings.unlabelled_images is not None:
                 folder = ImageFolder(settings.unlabelled_images, background=settings.backgrounds)
-                self.unlabelled += settings.segmented(data, "images", folder, folder.frames())
-        self.stream = SampleStream(
-            data.labelled,
+                self._add_unlabelled("images", folder, folder.frames())
+        self.stream = self.create_stream()
+
+    def create_stream(self) -> SampleStream:
+        """Create the stream of training samples."""
+        return SampleStream(
+            self.data.labelled,
             self.unlabelled,
-            size=settings.image_size,
-            augmentation=settings.augmentation,
-            seed=settings.seed,
+            size=self.settings.image_size,
+            augmentation=self.settings.augmentation,
+            seed=self.settings.seed,
         )
 
+    def _add_unlabelled(self, name: str, source: FrameSource, frames: Sequence[str]) -> None:
+        if self.settings.needs_segments:
+            self.unlabelled += self.settings.segmented(self.data, name, source, frames)
+        else:
+            self.unlabelled += [(source, frame, None) for frame in frames]
+
     def record(self) -> dict[str, Any]:
+        """Return the numbers of images, and what segmented them."""
         return {
             "labelled_frames": len(self.data.labelled),
             "unlabelled_frames": len(self.unlabelled),
-            "segmenter": plain(self.settings.segmenter) if self.unlabelled else None,
+            "segmenter": plain(self.settings.segmenter) if self.settings.needs_segments else None,
         }
 
     def panels(self, model: Any, images: Tensor) -> list[Panel]:
-        if not self.unlabelled:
+        """Return the pooled projection of one image (1, 3, H, W)."""
+        if self.settings.sam_weight == 0:
             return []
         return [("pooled projection", projection_image(model.project(images)[0].float().cpu().numpy()))]
 
     @torch.no_grad()
     def draw(self, model: Any, folder: Path, *, write: bool) -> None:
-        if not self.unlabelled:
-            return
+        """Draw unlabelled images with their segments into a folder."""
         rows = []
         for source, frame, cache in spread(self.unlabelled, _FIGURE_ROWS):
+            if cache is None:
+                return
             image, segments = source.image(frame), cache.load(frame)
             panels = self.panels(model, self.data.inputs(source, frame))
             rows.append([(frame, image), ("segments", colorize_segments(image, segments)), *panels])
-        if write:
+        if rows and write:
             plot_images(folder / "segments.png", rows, f"Unlabelled images ({self.settings.segmenter.name})")
             save_panels(folder / "segments", rows)

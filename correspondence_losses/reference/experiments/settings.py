@@ -6,6 +6,7 @@ from typing import Literal
 
 from correspondence_losses.reference.engine.loggers import LoggerName
 from correspondence_losses.reference.engine.plan import TrainingPlan
+from correspondence_losses.reference.engine.prediction import PredictionWays, check_scales
 from correspondence_losses.reference.models.backbone import Backbone, BatchNorm
 from correspondence_losses.reference.scenes import SceneSettings
 from correspondence_losses.reference.streams.images import Augmentation
@@ -55,6 +56,9 @@ class RunSettings(TrainingPlan):
         image_size: Height and width that images are resized to in training.
         prediction_size: Height and width that images are predicted at. Default: ``image_size``. Scores are at the
             labels' own size.
+        prediction_scales: At the end, score the mean prediction at these sizes too, factors on ``prediction_size``;
+            the result of the run stays that of the plain prediction.
+        prediction_mirror: At the end, score the mean prediction with the mirrored image too.
         augmentation: Random changes of the training images.
         backbone: A model of timm.
         pretrained: Start from pretrained weights: of an installed package that carries them, such as
@@ -103,6 +107,8 @@ class RunSettings(TrainingPlan):
     max_evaluation_frames: int | None = None
     image_size: tuple[int, int] = (480, 640)
     prediction_size: tuple[int, int] | None = None
+    prediction_scales: tuple[float, ...] = (1.0,)
+    prediction_mirror: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     backbone: str = "convnext_xlarge.fb_in22k_ft_in1k"
     pretrained: bool = True
@@ -138,6 +144,7 @@ class RunSettings(TrainingPlan):
             size = getattr(self, name)
             if size is not None and min(size) < 32:
                 raise ValueError(f"{name} must be at least 32 x 32, got {size}")
+        check_scales("prediction_scales", self.prediction_scales)
         if not 0 <= self.weight_average < 1:
             raise ValueError(f"weight_average must lie in [0, 1), got {self.weight_average}")
         if self.weight_average and self.strategy == "fsdp":
@@ -149,6 +156,10 @@ class RunSettings(TrainingPlan):
     def predicted_at(self) -> tuple[int, int]:
         """Height and width that images are predicted at."""
         return self.image_size if self.prediction_size is None else self.prediction_size
+
+    def prediction_ways(self) -> PredictionWays:
+        """Return the ways to predict that are scored at the end."""
+        return PredictionWays(scales=self.prediction_scales, mirror=self.prediction_mirror)
 
     def create_backbone(self) -> Backbone:
         """Create the backbone with the weights that the settings ask for."""

@@ -51,16 +51,22 @@ class SegmentationModel(nn.Module):
 
         Labelled and unlabelled images go through the network as one batch, so that it is one function of both.
         """
-        images, label = batch["image"], self._at_loss_stride(batch["label"])
-        if self.pooling is not None:
-            images = torch.cat([images, batch["unlabelled_image"]])
-        logits, features = self._logits_and_features(images)
+        return self.losses(batch, *self._logits_and_features(torch.cat([batch[name] for name in self.seen_images])))
+
+    @property
+    def seen_images(self) -> tuple[str, ...]:
+        """The names of a batch's images that the losses are of, labelled ones first."""
+        return ("image",) if self.pooling is None else ("image", "unlabelled_image")
+
+    def losses(self, batch: Mapping[str, Tensor], logits: Tensor, features: Tensor) -> dict[str, Tensor]:
+        """Return the loss terms of a batch, given logits and features of its :attr:`seen_images`, and of any others."""
+        label = self._at_loss_stride(batch["label"])
         upsampled = _resized(logits[: len(label)].float(), label.shape[-2:])
         segmentation = F.cross_entropy(upsampled, label)
         if self.pooling is None:
             return {"loss": segmentation, "segmentation": segmentation}
         segments = self._at_loss_stride(batch["segments"])
-        projection = self.pooling.project(features[len(label) :], segments.shape[-2:])
+        projection = self.pooling.project(features[len(label) : 2 * len(label)], segments.shape[-2:])
         invariance, separation = self.pooling.criterion.terms(projection, segments)
         return {
             "loss": segmentation + self.sam_weight * (invariance + separation),

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from correspondence_losses.reference.engine.loop import NonFiniteLossError
+from correspondence_losses.reference.models.self_training import PseudoLabelCollapseError
 from correspondence_losses.reference.models.weights import WeightsError
 
 __all__ = ["REPORTED", "one_line", "one_line_errors"]
 
-REPORTED = (ValueError, OSError, ModuleNotFoundError, NonFiniteLossError, WeightsError)
+REPORTED = (ValueError, OSError, ModuleNotFoundError, NonFiniteLossError, PseudoLabelCollapseError, WeightsError)
 """What says by its message alone what to do; anything else is a fault of the code, and keeps its traceback."""
 
 

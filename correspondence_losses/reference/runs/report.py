@@ -141,6 +141,7 @@ def _score(run: RunRecord) -> str:
         ("Pixels that are right", last["pixel_accuracy"]),
         ("After the first evaluation", run.evaluation[0]["mean_iou"]),
         ("If all were called background", _background(run)),
+        *((f"Predicted in another way: {way}", of["mean_iou"]) for way, of in _ways(run).items() if way != "plain"),
     ]
     lines = [[escape(text), _percent(value)] for text, value in rows if value is not None]
     row = _thesis(run)
@@ -152,6 +153,11 @@ def _score(run: RunRecord) -> str:
         f'<div class="score">{_percent(score)} %</div><p>{escape(what)}</p>{where}'
         f"{table(['Beside it', '%'], lines, numbers=[1])}"
     )
+
+
+def _ways(run: RunRecord) -> dict[str, Any]:
+    found: dict[str, Any] = run.results.get("prediction", {}).get("ways", {})
+    return found
 
 
 def _background(run: RunRecord) -> float | None:

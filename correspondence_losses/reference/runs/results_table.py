@@ -61,7 +61,16 @@ def _row(output: Path, row: Preset) -> dict[str, Any]:
         "mean_iou_percent": statistics.fmean(scores) if scores else None,
         "standard_deviation_percent": statistics.stdev(scores) if len(scores) > 1 else None,
         **{f"{name}_percent": _mean(run.get(f"{name}_percent") for run in runs) for name in MEANS[1:]},
+        "prediction_percent": _mean_of_ways(runs),
         "runs": runs,
+    }
+
+
+def _mean_of_ways(runs: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return the mean over the runs of each way to predict that they were scored by, beside the result."""
+    found = [run["prediction_percent"] for run in runs if run.get("prediction_percent")]
+    return {
+        way: _mean(scores.get(way) for scores in found) for way in dict.fromkeys(way for one in found for way in one)
     }
 
 
@@ -103,6 +112,9 @@ def _run(folder: Path) -> dict[str, Any]:
             **run,
             "status": "finished",
             **{f"{name}_percent": 100 * results[name] if name in results else None for name in MEANS},
+            "prediction_percent": {
+                way: 100 * scores["mean_iou"] for way, scores in results.get("prediction", {}).get("ways", {}).items()
+            },
             "averaged_evaluations": results.get("averaged_evaluations"),
             "steps": [stage["settings"]["epochs"] * stage["settings"]["steps_per_epoch"] for stage in stages],
             "images_per_step": [
@@ -155,6 +167,13 @@ def _markdown(content: Mapping[str, Any]) -> str:
             for row in rows
             for run in row["runs"]
             if run["status"] != "finished"
+        ]
+        notes += [
+            f"- `{row['preset']}`, other ways to predict, after the last epoch: "
+            + ", ".join(f"{way} {mean:.2f}" for way, mean in row["prediction_percent"].items())
+            + "\n"
+            for row in rows
+            if row["prediction_percent"]
         ]
         parts += ["\n", *notes] if notes else []
     parts.append(

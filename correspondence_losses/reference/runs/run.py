@@ -17,7 +17,13 @@ from tqdm import tqdm
 from correspondence_losses.reference.data import spread
 from correspondence_losses.reference.engine.averaging import WeightAverage
 from correspondence_losses.reference.engine.checkpoint import CheckpointError
-from correspondence_losses.reference.engine.evaluation import MEANS, SegmentationScores, predict_classes, score
+from correspondence_losses.reference.engine.evaluation import (
+    MEANS,
+    SegmentationScores,
+    predict_classes,
+    score,
+    score_ways,
+)
 from correspondence_losses.reference.engine.history import History
 from correspondence_losses.reference.engine.loop import train
 from correspondence_losses.reference.engine.optimizer import create_optimizer, parameter_rates
@@ -29,6 +35,7 @@ from correspondence_losses.reference.figures.panels import save_panels
 from correspondence_losses.reference.figures.plots import Panel, plot_curves, plot_predictions
 from correspondence_losses.reference.files import empty_folder, held_folder, read_json, write_json
 from correspondence_losses.reference.models.backbone import Backbone, has_batch_norm
+from correspondence_losses.reference.models.self_training import SelfTrainingModel
 from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.report import write_report
 from correspondence_losses.reference.seeding import seed_step
@@ -36,8 +43,11 @@ from correspondence_losses.reference.streams.batches import StepSampler, loader
 
 __all__ = ["PLACE", "check_same_settings", "launch", "run"]
 
-PLACE = {"scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every", "logger"}
-"""Settings of where and how a run is computed, which may change when it is continued, unlike what is computed."""
+PLACE = {
+    "scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every", "logger",
+    "prediction_scales", "prediction_mirror", "prediction_votes",
+}  # fmt: skip
+"""Settings of where and how a run is computed and predicted with, which may change when it is continued."""
 _FIGURE_ROWS = 4
 _SETTINGS_FILE = "settings.json"
 _CHECKPOINT_FILE = "checkpoint.pt"
@@ -145,6 +155,8 @@ class _Run:
         )
         self.optimizer: Any = fabric.setup_optimizers(optimizer)
         self.average = WeightAverage(self.model.module, settings.weight_average) if settings.weight_average else None
+        if isinstance(self.model.module, SelfTrainingModel):
+            self.model.module.teacher = self.average
 
     def run(self) -> dict[str, Any]:
         settings = self.settings
@@ -164,7 +176,8 @@ class _Run:
         self.model.eval()
         with nullcontext() if self.average is None else self.average.applied():
             self._draw(history)
-        results = self._results(history)
+            prediction = self._score_ways()
+        results = {**self._results(history), **prediction}
         if self.is_first:
             write_json(settings.output / "results.json", results)
             report = settings.output / "report.html"
@@ -203,6 +216,22 @@ class _Run:
             source.class_names,
             lambda frames: progress_bar(frames, stage="evaluating", unit="frame", nested=True, shown=self.is_first),
         )
+
+    def _score_ways(self) -> dict[str, Any]:
+        """Return what several sizes, the mirrored image and votes of segments make of the last prediction."""
+        ways, source = self.settings.prediction_ways(), self.data.source
+        if not self.frames or len(ways.names) == 1:
+            return {}
+        scores = score_ways(
+            self.fabric,
+            ways.names,
+            lambda frame: ways.predict(self.model, source.image(frame), self.settings.predicted_at).classes(),
+            lambda frame: torch.from_numpy(source.label(frame)).long(),
+            self.frames,
+            source.class_names,
+            lambda frames: progress_bar(frames, stage="predicting in several ways", unit="frame", shown=self.is_first),
+        )
+        return {"prediction": {"settings": plain(ways), "ways": {way: of.metrics() for way, of in scores.items()}}}
 
     def _predict(self, frame: str) -> Tensor:
         """Return the classes (H, W) of a frame at its label's own size."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from correspondence_losses.reference.data import CLASS_NAMES
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
 from correspondence_losses.reference.engine.evaluation import predict_classes
+from correspondence_losses.reference.engine.prediction import Prediction, PredictionWays
 from correspondence_losses.reference.runs.command_line import load_settings
 from correspondence_losses.reference.streams.images import image_to_tensor
 
@@ -52,6 +53,12 @@ class TrainedModel:
         self._model: Any = self.fabric.setup_module(model)
         self._model.mark_forward_method("predict")
         self._model.eval()
+
+    def predict(
+        self, image: NDArray[np.uint8], ways: PredictionWays, segments: NDArray[np.integer] | None = None
+    ) -> Prediction:
+        """Return what is predicted for an (H, W, 3) RGB image by each way, with its segments where they are known."""
+        return ways.predict(self._model, image, self.settings.predicted_at, segments)
 
     @torch.no_grad()
     def classes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -24,6 +24,8 @@ __all__ = ["SceneMaker"]
 
 Rng = np.random.Generator
 
+_DISTANCE = (0.5, 1.25)  # metres, from the camera to the objects; 0.5 to 1.1 in the frames of YCB-Video
+
 
 class SceneMaker:
     """Draws scenes of one domain.
@@ -85,7 +87,7 @@ class SceneMaker:
         extent = float(arrangement.uniform(*domain.half_extent))
         ground = Ground(self._table(arrangement), extent, domain.material(arrangement))
         azimuth, elevation = arrangement.uniform(0, 2 * np.pi), arrangement.uniform(0.5, 1.1)
-        distance = arrangement.uniform(0.85, 1.25)
+        distance = arrangement.uniform(*_DISTANCE)
         target = np.mean([item.pose[:3, 3] for item in objects[: max(len(objects), 1)]], axis=0)
         pose = _look_at(
             target + view.normal(0, 0.02, 3),

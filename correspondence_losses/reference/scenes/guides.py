@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
@@ -73,9 +74,10 @@ def _area(corners: FloatArray) -> FloatArray:
 
 
 def _reduced(texture: FloatImage, factor: int) -> FloatImage:
+    """Return the means of blocks of factor x factor texels."""
     rows, columns = texture.shape[0] // factor, texture.shape[1] // factor
-    blocks = texture[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
-    reduced: FloatImage = blocks.mean(axis=(1, 3))
+    whole = texture[: rows * factor, : columns * factor]
+    reduced: FloatImage = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
     return reduced
 
 

@@ -7,12 +7,15 @@ there.
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+
+from correspondence_losses.reference.streams.placement import Placement
 
 __all__ = ["Augmentation", "as_image", "as_mask", "image_to_tensor"]
 
@@ -30,13 +33,15 @@ class Augmentation:
         rotation: Greatest rotation, degrees.
         flip: Probability of a horizontal flip.
         window: Height and width of a random window that is trained on, as a part of the image's, rounded down to a
-            multiple of 32 pixels: objects have the scale of prediction, at a part of the cost. It lies about a random
-            pixel of an object, where there is one. 1 takes the whole image.
+            multiple of 32 pixels: objects have the scale of prediction, at a part of the cost. It lies about the
+            objects, where there are any. 1 takes the whole image.
         jitter: Strength of the change of brightness, contrast and saturation, 0 for none; hue changes by a quarter.
         grayscale: Probability of a grey image.
         blur: Probability of a Gaussian blur.
-        webcam: Probability of what a cheap camera does to a picture: strong contrast and colours, an off white balance
-            and gamma, noise, and edges that are sharpened with it.
+        camera: Probability of what another camera makes of the same light: exposure, contrast, saturation, white
+            balance and gamma.
+        sensor: Probability of what a cheap camera does to a picture: blur, noise and sharpened edges, each in half of
+            the cases.
         copy_paste: Probability that objects of another labelled image are pasted onto a labelled one (Ghiasi et al.
             2021, "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation").
         clutter: Probability that shapes with pictures and plain colours stand behind the objects of a labelled image,
@@ -55,13 +60,14 @@ class Augmentation:
     jitter: float = 0.0
     grayscale: float = 0.0
     blur: float = 0.0
-    webcam: float = 0.0
+    camera: float = 0.0
+    sensor: float = 0.0
     copy_paste: float = 0.0
     clutter: float = 0.0
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""
-        for name in ("flip", "grayscale", "blur", "webcam", "copy_paste", "clutter"):
+        for name in ("flip", "grayscale", "blur", "camera", "sensor", "copy_paste", "clutter"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a probability, in [0, 1], got {getattr(self, name)}")
         for name in ("crop_scale", "crop_ratio", "zoom"):
@@ -78,28 +84,20 @@ class Augmentation:
         """Return the transform from ``uint8`` images of any size to tensors of ``size``, or of a window of it."""
         return v2.Compose([self.geometry(size), self.colors()])
 
-    def geometry(self, size: tuple[int, int]) -> v2.Compose:
+    def geometry(self, size: tuple[int, int]) -> Placement:
         """Return the changes that label and segments follow: to ``size``, or to a window of it."""
-        if self.crop_scale != (1.0, 1.0):
-            aspect = size[1] / size[0]
-            low, high = self.crop_ratio
-            steps: list[v2.Transform] = [
-                v2.RandomResizedCrop(size, self.crop_scale, (low * aspect, high * aspect), antialias=True)
-            ]
-        else:
-            steps = [v2.Resize(size, antialias=True)]
-        if self.zoom != (1.0, 1.0):
-            steps.append(_Zoom(*self.zoom))
-        if self.rotation:
-            steps.append(v2.RandomRotation(self.rotation, v2.InterpolationMode.BILINEAR))
-        if self.flip:
-            steps.append(v2.RandomHorizontalFlip(self.flip))
-        if self.window < 1 or self.zoom != (1.0, 1.0):
-            # Rounded first: two thirds of 192 are 128, whatever the binary fraction says.
-            cells = [max(round(self.window * side, 3) // _CELL, 1) * _CELL for side in size]
-            window = [min(int(part), side) for part, side in zip(cells, size, strict=True)]
-            steps.append(_ObjectWindow(*(size if self.window == 1 else window)))
-        return v2.Compose(steps)
+        # Rounded first: two thirds of 192 are 128, whatever the binary fraction says.
+        cells = [max(int(round(self.window * side, 3)) // _CELL, 1) * _CELL for side in size]
+        window = size if self.window == 1 else (min(cells[0], size[0]), min(cells[1], size[1]))
+        return Placement(
+            size,
+            window,
+            crop_scale=self.crop_scale,
+            crop_ratio=self.crop_ratio,
+            zoom=self.zoom,
+            rotation=self.rotation,
+            flip=self.flip,
+        )
 
     def colors(self) -> v2.Compose:
         """Return the changes of colours, from ``uint8`` to values from 0 to 1."""
@@ -111,75 +109,50 @@ class Augmentation:
         if self.blur:
             steps.append(v2.RandomApply([v2.GaussianBlur(5, (0.1, 2.0))], self.blur))
         steps.append(_TO_FLOAT)
-        if self.webcam:
-            steps.append(v2.RandomApply([_Webcam()], self.webcam))
+        if self.camera:
+            steps.append(v2.RandomApply([_Camera()], self.camera))
+        if self.sensor:
+            steps.append(v2.RandomApply([_Sensor()], self.sensor))
         return v2.Compose([*steps, v2.ToPureTensor()])
 
 
-class _Zoom(v2.Transform):  # type: ignore[misc]  # torchvision has no types
-    """Another size, drawn uniformly: torchvision's ``ScaleJitter`` takes height for width where they differ."""
+class _Camera(v2.Transform):  # type: ignore[misc]  # torchvision has no types
+    """What another camera makes of the light of a picture with values from 0 to 1."""
 
-    def __init__(self, smallest: float, largest: float) -> None:
-        super().__init__()
-        self.range = (smallest, largest)
+    _transformed_types = (tv_tensors.Image,)
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, list[int]]:
-        scale = float(_uniform(*self.range))
-        return {"size": [max(round(scale * side), 1) for side in v2.functional.get_size(flat_inputs[0])]}
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:  # noqa: ARG002
+        exposure, contrast, saturation, gamma = (_uniform(*span) for span in self._SPANS)
+        image = exposure * inpt
+        image = contrast * (image - image.mean()) + image.mean()
+        grey = v2.functional.rgb_to_grayscale(image)
+        image = (grey + saturation * (image - grey)) * _uniform(0.85, 1.15, 3)[:, None, None]
+        picture: Tensor = tv_tensors.wrap(image.clamp(0, 1) ** gamma, like=inpt)
+        return picture
 
-    def transform(self, inpt: Any, params: dict[str, list[int]]) -> Any:
-        return self._call_kernel(v2.functional.resize, inpt, **params, antialias=True)
-
-
-class _ObjectWindow(v2.Transform):  # type: ignore[misc]
-    """A random window of an image, about a random pixel whose label is above 0 where the labels hold one."""
-
-    _OFFSET = 0.3
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.size = (height, width)
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, list[int]]:
-        extent = v2.functional.get_size(flat_inputs[0])
-        masks = [item for item in flat_inputs if isinstance(item, tv_tensors.Mask)]
-        found = masks[0].nonzero() if masks else torch.zeros(0, 2)
-        # An image that is smaller than the window stands in its middle, on nothing.
-        missing = [max(window - side, 0) for side, window in zip(extent, self.size, strict=True)]
-        padding = [missing[1] // 2, missing[0] // 2, missing[1] - missing[1] // 2, missing[0] - missing[0] // 2]
-        room = torch.tensor([max(side - window, 0) for side, window in zip(extent, self.size, strict=True)])
-        if len(found):
-            pixel = found[int(torch.randint(len(found), ()))]
-            offset = torch.tensor(self.size) * (self._OFFSET * _uniform(-1, 1, 2) - 0.5)
-            corner = (pixel + offset).round().clamp(min=torch.zeros(2), max=room)
-        else:
-            corner = (torch.rand(2) * (room + 1)).floor()
-        return {"padding": padding, "corner": [int(side) for side in corner]}
-
-    def transform(self, inpt: Any, params: dict[str, list[int]]) -> Any:
-        padded = self._call_kernel(v2.functional.pad, inpt, padding=params["padding"])
-        return self._call_kernel(v2.functional.crop, padded, *params["corner"], *self.size)
+    _SPANS = ((0.6, 1.4), (0.6, 1.6), (0.6, 1.7), (0.7, 1.4))
 
 
-class _Webcam(v2.Transform):  # type: ignore[misc]
+class _Sensor(v2.Transform):  # type: ignore[misc]
     """What a cheap camera does to a picture with values from 0 to 1."""
 
     _transformed_types = (tv_tensors.Image,)
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:  # noqa: ARG002
-        image = inpt
-        gain, gamma, contrast, color, noise, edges = (float(_uniform(*span)) for span in self._SPANS)
-        image = gain * _uniform(0.85, 1.15, 3)[:, None, None] * image
-        image = contrast * (image - image.mean()) + image.mean()
-        grey = v2.functional.rgb_to_grayscale(image)
-        image = (grey + color * (image - grey)).clamp(0, 1) ** gamma
-        image = image + noise * torch.randn(image.shape)
-        smooth = v2.functional.gaussian_blur(image, [5, 5], [1.0, 1.0])
-        picture: Tensor = tv_tensors.wrap((image + edges * (image - smooth)).clamp(0, 1), like=inpt)
+        pixels = np.ascontiguousarray(inpt.permute(1, 2, 0).numpy())
+        blurred, correlated, sharpened = (bool(torch.rand(()) < 0.5) for _ in range(3))
+        if blurred:
+            pixels = _smoothed(pixels, 0.3, 1.2)
+        noise = (_uniform(0, 0.06) * torch.randn(pixels.shape)).numpy()
+        pixels = pixels + (1.5 * cv2.GaussianBlur(noise, (0, 0), 0.6) if correlated else noise)
+        if sharpened:
+            pixels = pixels + float(_uniform(0.3, 2)) * (pixels - _smoothed(pixels, 0.7, 1.5))
+        picture: Tensor = tv_tensors.wrap(torch.from_numpy(pixels).permute(2, 0, 1).clamp(0, 1), like=inpt)
         return picture
 
-    # Gain, gamma, contrast, colours, noise, edges.
-    _SPANS = ((0.7, 1.3), (0.7, 1.4), (0.8, 1.6), (0.8, 1.7), (0.0, 0.06), (0.0, 2.0))
+
+def _smoothed(pixels: NDArray[Any], least: float, most: float) -> NDArray[Any]:
+    return cv2.GaussianBlur(pixels, (0, 0), float(_uniform(least, most)))
 
 
 def _uniform(low: float, high: float, *shape: int) -> Tensor:

@@ -59,15 +59,20 @@ class SampleStream(Dataset[dict[str, Tensor]]):
             image, label = self._labelled(index)
             sample = {"image": self._colored(image), "label": torch.from_numpy(label)}
             if self.unlabelled_order is not None:
-                source, frame, cache = self.unlabelled[self.unlabelled_order[index]]
-                cutout = source.cutout(frame)
-                labels = np.zeros(cutout.shape[:2], np.int64) if cache is None else cache.load(frame)
-                cutout, segments = self._placed(cutout, labels)
-                behind = source.background.render(segments.shape, frame, 0)
-                sample["unlabelled_image"] = self._colored(lay_over(cutout, behind))
-                if cache is not None:
+                unlabelled, segments = self._unlabelled(self.unlabelled_order[index])
+                sample["unlabelled_image"] = self._colored(unlabelled)
+                if segments is not None:
                     sample["segments"] = torch.from_numpy(segments)
             return sample
+
+    def _unlabelled(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+        """Return an unlabelled image and its segments, if it has such."""
+        source, frame, cache = self.unlabelled[position]
+        cutout = source.cutout(frame)
+        labels = np.zeros(cutout.shape[:2], np.int64) if cache is None else cache.load(frame)
+        cutout, segments = self._placed(cutout, labels)
+        image = lay_over(cutout, source.background.render(segments.shape, frame, 0))
+        return image, None if cache is None else segments
 
     def _labelled(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return an image and its label: objects before a background, with others pasted onto them, and clutter."""

@@ -17,12 +17,14 @@ from ycb_layouts import random_frame
 from correspondence_losses.reference import __main__ as command_line
 from correspondence_losses.reference.data.files import read_gray8
 from correspondence_losses.reference.engine.checkpoint import CheckpointError
+from correspondence_losses.reference.engine.prediction import PredictionWays
 from correspondence_losses.reference.experiments.presets import load_presets, load_tables
 from correspondence_losses.reference.figures.colors import PALETTE
 from correspondence_losses.reference.runs.command_line import preset_settings, settings_from_command_line
 from correspondence_losses.reference.runs.errors import one_line_errors
 from correspondence_losses.reference.runs.run import run
 from correspondence_losses.reference.runs.trained import TrainedModel
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("ycb_*.py"))
@@ -111,21 +113,74 @@ def test_predict_labels_images_of_any_size(trained: tuple[Path, dict[str, Any]],
     for _ in range(2):  # its own files are replaced
         correspondence_losses("predict", folder, images, output)
     model = TrainedModel(folder, accelerator="cpu")
+    files = {"a.png": "a.png", "a.jpg": "a.jpg", "deep/c.bmp": "deep/c"}  # two images are called a
     for name, size in pictures.items():
-        label = read_gray8(output / f"{name}-label.png")
+        label = read_gray8(output / f"labels/{files[name]}.png")
         assert label.shape == size
         image = np.array(Image.open(images / name).convert("RGB"))
         np.testing.assert_array_equal(label, model.classes(image))
-        with Image.open(output / f"{name}-label.png") as picture:
+        with Image.open(output / f"labels/{files[name]}.png") as picture:
             np.testing.assert_array_equal(picture.convert("RGB"), PALETTE[label])
-        overlay = np.array(Image.open(output / f"{name}-overlay.png"))
-        np.testing.assert_array_equal(overlay[label == 0], image[label == 0])
-        expected = 0.4 * image[label > 0] + 0.6 * PALETTE[label[label > 0]]
-        np.testing.assert_allclose(overlay[label > 0], expected, atol=0.5001)
+        with Image.open(output / f"overlays/{files[name]}.jpg") as picture:
+            assert picture.format == "JPEG"
+            overlay = np.array(picture).astype(float)
+        expected = np.where(label[..., None] > 0, 0.4 * image + 0.6 * PALETTE[label], image)
+        assert abs(overlay.mean() - expected.mean()) < 2
     made = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
     assert made == {"mine.txt", "legend.png"} | {
-        f"{name}-{kind}.png" for name in pictures for kind in ("label", "overlay")
+        f"{kind}/{name}.{ending}"
+        for name in files.values()
+        for kind, ending in (("labels", "png"), ("overlays", "jpg"))
     }
+
+
+def test_predict_in_several_ways(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, _ = trained
+    (tmp_path / "images").mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (8, 10, 3)).astype(np.uint8).repeat(6, 0).repeat(6, 1)
+    Image.fromarray(picture).save(tmp_path / "images/a.png")
+    ways = ["--scales", "[1, 2]", "--mirror", "true", "--segmenter", "FelzenszwalbSegmenter"]
+    correspondence_losses("predict", folder, tmp_path / "images", tmp_path / "out", *ways)
+    label = read_gray8(tmp_path / "out/labels/a.png")
+    expected = TrainedModel(folder, accelerator="cpu").predict(
+        picture, PredictionWays(scales=(1.0, 2.0), mirror=True, segmenter=FelzenszwalbSegmenter())
+    )
+    np.testing.assert_array_equal(label, expected.best())
+
+
+def test_evaluate_shows_what_other_ways_to_predict_bring(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, results = trained
+    ways = ["--mirror", "true", "--segmenter", "FelzenszwalbSegmenter", "--segmenter.min_size", 50]
+    correspondence_losses("evaluate", folder, *ways, "--output", tmp_path / "scores.json")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["mean_iou"] == results["final"]["mean_iou"], "the score is that of the plain prediction"
+    found = scores["prediction"]["ways"]
+    assert list(found) == ["plain", "mirror", "votes", "mirror, votes"]
+    assert found["plain"]["mean_iou"] == scores["mean_iou"]
+    assert scores["prediction"]["settings"]["segmenter"]["settings"]["min_size"] == 50
+    printed = capsys.readouterr().out
+    for way, score in found.items():
+        assert any(line.split() == [*way.split(), *_numbers(score)] for line in printed.splitlines()), way
+
+
+def _numbers(score: dict[str, Any]) -> list[str]:
+    return [f"{100 * score['mean_iou']:.2f}", f"{100 * score['mean_iou_objects']:.2f}"]
+
+
+def test_a_run_scores_other_ways_beside_the_plain_one(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    _, plain = trained
+    ways = {"prediction_mirror": True, "prediction_votes": True, "prediction_scales": [1.0, 2.0]}
+    results = run(preset_settings("fpn", changes={**changes(data), **ways, "output": str(tmp_path / "run")}))
+    assert results["final"] == plain["final"], "other ways change the result of the run"
+    found = results["prediction"]["ways"]
+    assert list(found) == ["plain", "scales", "mirror", "scales, mirror", "votes", "scales, mirror, votes"]
+    assert {name: value for name, value in results["final"].items() if name not in ("step", "epoch")} == found["plain"]
+    assert "prediction" not in plain
+    assert TrainedModel(tmp_path / "run", accelerator="cpu").step == 4
 
 
 def test_show_draws_finished_and_unfinished_runs(

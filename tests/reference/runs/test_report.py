@@ -50,6 +50,7 @@ def write_run(folder: Path, *, finished: bool = True, score: float = 0.4, frames
     if finished:
         data = {"root": "there", "evaluated_frames": 2}
         results: dict[str, Any] = {"family": "segmentation", "mean_iou": score, "mean_iou_objects": 0.3, "data": data}
+        results["prediction"] = {"ways": {"plain": {"mean_iou": score}, "mirrored": {"mean_iou": score + 0.01}}}
         results |= {"mean_iou_union": 0.2, "averaged_evaluations": 2, "versions": {"torch": "9.9"}}
         (folder / "results.json").write_text(json.dumps(results))
     return folder
@@ -94,6 +95,7 @@ def test_it_says_what_came_of_the_run(tmp_path: Path) -> None:
     assert "mean IoU of 2 frames of the split val, the mean of the last 2 evaluations" in text
     # 3000 of 4000 pixels are background, over the two classes that are there
     assert re.search(r"If all were called background</td><td class=number>37\.50", text)
+    assert re.search(r"Predicted in another way: mirrored</td><td class=number>41\.00", text)
     assert re.search(r"After the first evaluation</td><td class=number>20\.00", text)
     rows = re.findall(r'<tr><td><span class="name">.*', text)
     assert len(rows) == 3  # what is in the truth or predicted

@@ -70,7 +70,7 @@ def read(output: Path) -> dict[str, Any]:
 
 def test_a_sweep_is_its_runs(changes: dict[str, Any], tmp_path: Path, ran: list[str]) -> None:
     output = tmp_path / "sweep"
-    assert swept(output, changes, seeds=[0, 1]) == []
+    assert swept(output, {**changes, "prediction_mirror": True}, seeds=[0, 1]) == []
     assert ran == ["fpn/seed-0", "fpn_real/seed-0", "fpn/seed-1", "fpn_real/seed-1"]
     alone = run(preset_settings("fpn", changes={**changes, "seed": 1, "output": str(tmp_path / "alone")}))
     rows = read(output)
@@ -91,6 +91,9 @@ def test_a_sweep_is_its_runs(changes: dict[str, Any], tmp_path: Path, ran: list[
     here = f"{fpn['mean_iou_percent']:.2f} ± {fpn['standard_deviation_percent']:.2f}"
     means = " | ".join(f"{fpn[name]:.2f}" for name in ("mean_iou_objects_percent", "mean_iou_union_percent"))
     assert f"| FPN, synthetic labels | `fpn` | 80.29 | {here} | {means} |  | 2 | 1 | 1 x 1 |" in table
+    ways = fpn["prediction_percent"]
+    assert ways["plain"] == pytest.approx(fpn["mean_iou_percent"])
+    assert f"- `fpn`, other ways to predict, after the last epoch: plain {ways['plain']:.2f}, mirror " in table
     assert fpn["difference_percent"] is None  # none of its baseline's runs
     real = rows["fpn_real"]
     differences = [
