@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from correspondence_losses.reference.commands.predict import check_output, names_without_endings, write_labels
 from correspondence_losses.reference.data import CLASS_NAMES, ImageFolder, open_dataset
