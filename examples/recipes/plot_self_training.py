@@ -24,9 +24,8 @@ from correspondence_losses import (
 
 torch.manual_seed(0)
 labelled, labels = draw_scenes(16)  # flat colours
-unlabelled, truth = draw_scenes(
-    17, target=True, seed=1
-)  # texture, light, noise; the truth stays unseen
+# texture, light, noise; the truth stays unseen
+unlabelled, truth = draw_scenes(17, target=True, seed=1)
 segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment"
 
 
@@ -63,20 +62,17 @@ for step in range(81):
         votes = segment_vote(teacher(others).softmax(1), segments[batch])
         mixed = class_mix(images, labels[batch], others, votes.labels, num_classes=4)
         sure = mixed.pasted | (votes.probabilities.amax(1) > 0.6)
-        loss = (
-            loss
-            + (
-                sure * cross_entropy(model(mixed.images), mixed.labels, reduction="none")
-            ).mean()
-        )
+        each = cross_entropy(model(mixed.images), mixed.labels, reduction="none")
+        loss = loss + (sure * each).mean()
         masked = mask_blocks(others, block_size=16)
         loss = loss + masked_consistency_loss(
             model(masked.images), votes.probabilities, threshold=0.6
         )
         if step % 20 == 0:
             background = (votes.labels == 0).float().mean()
+            true = (labels == 0).float().mean()
             print(
-                f"step {step}: background {background:.0%} of the pseudo labels, {(labels == 0).float().mean():.0%}"
+                f"step {step}: background {background:.0%} of the pseudo labels, {true:.0%}"
             )
     optimizer.zero_grad()
     loss.backward()
