@@ -1,5 +1,7 @@
 """Real processes, forked from a server that has imported PyTorch and the trainer once (see ``conftest.py``)."""
 
+import atexit
+import gc
 import os
 import runpy
 import socket
@@ -66,4 +68,12 @@ def _script(script: Path, arguments: list[str], folder: Path) -> None:
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), standard)
     sys.argv = [str(script), *arguments]
     sys.path.insert(0, str(script.parent))
-    runpy.run_path(str(script), run_name="__main__")
+    code: int | str | None = None
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    # What a program does at its end, and a process of multiprocessing does not: PyTorch lets go of its readers there.
+    gc.collect()
+    atexit._run_exitfuncs()
+    sys.exit(code)

@@ -139,6 +139,9 @@ def test_a_signal_to_the_whole_group_of_processes_leaves_a_checkpoint(
     os.killpg(process.pid, number)
     process.join(timeout=60)
     errors = (tmp_path / "err").read_text()
+    if process.is_alive():
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"it goes on: {errors}")
     assert process.exitcode == 130, errors
     assert "Traceback" not in errors
     assert read_checkpoint(checkpoint)["step"] >= before
