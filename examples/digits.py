@@ -1,4 +1,4 @@
-"""The digit table: domain adaptation for segmentation that anyone can repeat, in minutes and without a download.
+"""The digit table: domain adaptation for segmentation that anyone can repeat, on a laptop and without a download.
 
     pip install 'correspondence-losses[digits]'
     python examples/digits.py --output runs/digits      # all methods, six seeds
@@ -344,7 +344,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/digits"), help="folder of the table")
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(6)))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--images", type=int, default=400, help="labelled images, and as many unlabelled ones")
     parser.add_argument("--batch_size", type=int, default=8)
     chosen = parser.parse_args()
