@@ -2,11 +2,11 @@
 
 from typing import TypedDict
 
-from benchmarks import fusion, matches, segments, vicreg
+from benchmarks import fusion, matches, segments, similarity, vicreg
 from benchmarks.measure import Measurement, measure
 from benchmarks.workload import Workload
 
-WORKLOADS = [*vicreg.WORKLOADS, *segments.WORKLOADS, *matches.WORKLOADS, *fusion.WORKLOADS]
+WORKLOADS = [*vicreg.WORKLOADS, *similarity.WORKLOADS, *segments.WORKLOADS, *matches.WORKLOADS, *fusion.WORKLOADS]
 
 _SECONDS, _QUICK_SECONDS = 6, 0.2
 

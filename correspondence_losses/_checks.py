@@ -55,7 +55,7 @@ def check_feature_map(name: str, features: Tensor, channels: int) -> None:
     """Raise unless ``features`` is a feature map ``(b, channels, h, w)`` with something in it."""
     check_floating(name, features)
     check_rank(name, features, 4, f"(b, {channels}, h, w)")
-    check_shape(name, features, (len(features), channels, *features.shape[2:]), f"{channels} channels")
+    check_shape(name, features, (features.shape[0], channels, *features.shape[2:]), f"{channels} channels")
     check_not_empty(name, features)
 
 
@@ -67,7 +67,7 @@ def check_feature_maps(name: str, maps: Sequence[Tensor], channels: Sequence[int
         raise ValueError(f"{name} must hold {len(channels)} maps, got {len(maps)}")
     for index, (features, width) in enumerate(zip(maps, channels, strict=True)):
         check_feature_map(f"{name}[{index}]", features, width)
-        check_shape(f"{name}[{index}]", features, (len(maps[0]), *features.shape[1:]), f"batch of {name}[0]")
+        check_shape(f"{name}[{index}]", features, (maps[0].shape[0], *features.shape[1:]), f"batch of {name}[0]")
         check_same_device(f"{name}[{index}]", features, f"{name}[0]", maps[0])
 
 

@@ -355,9 +355,9 @@ def main() -> None:
         raise SystemExit(f"error: {path} is of other settings, {content['settings']}; give another --output")
     chosen.output.mkdir(parents=True, exist_ok=True)
     methods = [method for method in METHODS if method.name in chosen.methods]
-    for seed in tqdm(chosen.seeds, desc="seeds"):
+    for seed in tqdm(chosen.seeds, desc="seeds", disable=None):
         source, target, test = domains(chosen.images, seed)
-        for method in tqdm(methods, desc="methods", leave=False):
+        for method in tqdm(methods, desc="methods", leave=False, disable=None):
             runs = content["scores"].setdefault(method.name, {})
             if str(seed) not in runs:
                 teacher = train(method, source, target, steps=chosen.steps, batch_size=chosen.batch_size, seed=seed)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
+import criteria  # noqa: E402
 from devices import without_the_host  # noqa: E402
 from public_calls import CALLS, GOOD, PAIRS, PUBLIC, RANDOM, TERMS, Built, moved, tensors_in  # noqa: E402
 
@@ -313,7 +314,7 @@ def llms() -> str:
     )
 
 
-PAGES = {ROOT / "docs/api/names.md": names, ROOT / "llms.txt": llms}
+PAGES = {ROOT / "docs/api/names.md": names, ROOT / "docs/api/criteria.md": criteria.page, ROOT / "llms.txt": llms}
 
 if __name__ == "__main__":
     for path, page in {**PAGES, ROOT / "docs/api/table.md": table}.items():

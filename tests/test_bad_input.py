@@ -90,6 +90,21 @@ VALUES = [
         ValueError,
         "temperature must be above 0",
     ),
+    Value("gram_loss", good("gram_loss", element_reduction="none"), ValueError, "element_reduction must be"),
+    Value("kernel_alignment_loss", good("kernel_alignment_loss", eps=0.0), ValueError, "eps must be above 0, got 0.0"),
+    Value(
+        "feature_distance_loss",
+        good("feature_distance_loss", targets=torch.ones(2, 3, 3)),
+        ValueError,
+        r"targets must have shape \(2, 3, 4\) \(that of features\), got \(2, 3, 3\)",
+    ),
+    Value("FeatureDistanceLoss", lambda: losses.FeatureDistanceLoss(distance="l2"), ValueError, "distance must be one"),
+    Value("sigreg_loss", good("sigreg_loss", num_points=4), ValueError, "num_points must be odd and at least 3, got 4"),
+    Value("sigreg_loss", good("sigreg_loss", max_t=0.0), ValueError, "max_t must be above 0"),
+    Value("SIGRegLoss", lambda: losses.SIGRegLoss(num_slices=0), ValueError, "num_slices must be at least 1"),
+    Value(
+        "LeJEPALoss", lambda: losses.LeJEPALoss(sigreg_weight=2.0), ValueError, r"sigreg_weight must lie in \[0, 1\]"
+    ),
     Value("segment_vote", good("segment_vote", segments=labels() + 1), ValueError, r"segments must lie in \[0, 4\)"),
     Value(
         "segment_vote",
@@ -249,6 +264,15 @@ VALUES = [
         ValueError,
         "features must hold 2 maps, got 1",
     ),
+    Value(
+        "SimpleFeaturePyramid",
+        lambda: blocks.SimpleFeaturePyramid(6, scale_factors=(4, 3)),
+        ValueError,
+        r"scale_factors\[1\] must be a power of two, got 3",
+    ),
+    Value(
+        "SimpleFeaturePyramid", good("SimpleFeaturePyramid", features=maps(5)), ValueError, "features must have .*6 ch"
+    ),
     Value("SAMPoolingBlock", lambda: blocks.SAMPoolingBlock(6, beta=0.0), ValueError, "beta must be above 0"),
 ]
 
@@ -275,7 +299,14 @@ SCORES |= {name for name in losses.__all__ if name.endswith(("DiscriminatorLoss"
 GAMES = {"LSGANLoss", "MinimaxLoss", "lsgan_loss", "minimax_loss"}
 
 
-READS_PAIRS = {"gather_matches", "MatchedVICRegLoss", "matched_vicreg_loss", "PatchNCELoss", "patch_nce_loss"}
+READS_PAIRS = {
+    "gather_matches",
+    "on_matches",
+    "MatchedVICRegLoss",
+    "matched_vicreg_loss",
+    "PatchNCELoss",
+    "patch_nce_loss",
+}
 
 
 def is_bad(place: Place, corruption: str) -> bool:

@@ -61,6 +61,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "DetConLoss": {"temperature": 0.3, "reduction": "none"},
     "PatchNCELoss": {"temperature": 0.3, "detach_target": False, "reduction": "sum"},
     "SegmentContrastiveLoss": {"temperature": 0.3, "ignore_index": None, "num_segments": 5, "reduction": "none"},
+    "GramLoss": {"detach_target": False, "element_reduction": "sum", "reduction": "none"},
+    "KernelAlignmentLoss": {"detach_target": False, "eps": 100.0, "reduction": "none"},
+    "FeatureDistanceLoss": {"detach_target": False, "distance": "cosine", "reduction": "sum"},
+    "SIGRegLoss": {"num_points": 5, "max_t": 3.0, "reduction": "none"},
+    "LeJEPALoss": {"sigreg_weight": 0.5, "num_points": 5, "max_t": 3.0},
     "MaskedConsistencyLoss": {"threshold": 0.4, "reduction": "none"},
     "EntropyLoss": {"reduction": "sum"},
     "PrototypeAlignmentLoss": {"num_segments": 5, "ignore_index": 1, "reduction": "none"},
@@ -117,7 +122,7 @@ def test_reduction_means_what_it_means_in_torch(function: str, module: str) -> N
 def test_losses_without_a_reduction_have_no_values_to_reduce() -> None:
     """Statistics over a batch are no sums over it; a game sums over levels and sides of different sizes."""
     without = {module for _, module in PAIRS} - {module for _, module in REDUCING}
-    statistics = {"VICRegLoss", "MatchedVICRegLoss", "VICRegLLoss", "CORALLoss", "MMDLoss"}
+    statistics = {"VICRegLoss", "MatchedVICRegLoss", "VICRegLLoss", "LeJEPALoss", "CORALLoss", "MMDLoss"}
     assert without == statistics | {"LSGANLoss", "MinimaxLoss"}
 
 
@@ -131,6 +136,7 @@ BLOCKS = {
     "MultiLevelDiscriminator": ((4, 8, 8),),
     "RefineNet": ((4, 8), 3),
     "SAMPoolingBlock": (4,),
+    "SimpleFeaturePyramid": (4,),
 }
 
 
@@ -151,9 +157,9 @@ def test_every_module_is_covered() -> None:
 
 WORDS = {
     "features", "features_a", "features_b", "segments", "segments_a", "segments_b", "matches", "z1", "z2",
-    "embeddings", "grids", "num_large", "size", "queries", "keys", "valid", "key_cells", "means_a", "means_b",
-    "present_a", "present_b", "real_scores", "fake_scores", "real_logits", "fake_logits",
-    "discriminator", "source", "target", "logits", "probabilities", "mask",
+    "embeddings", "grids", "num_large", "size", "queries", "keys", "valid", "key_cells", "targets",
+    "directions", "z", "means_a", "means_b", "present_a", "present_b", "real_scores", "fake_scores",
+    "real_logits", "fake_logits", "discriminator", "source", "target", "logits", "probabilities", "mask",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from correspondence_losses.blocks.linear_head import LinearHead
 from correspondence_losses.blocks.projectors import GlobalExpander, LocalProjector, Norm
 from correspondence_losses.blocks.refinenet import RefineNet
 from correspondence_losses.blocks.sam_pooling import SAMPoolingBlock, SAMPoolingOutput
+from correspondence_losses.blocks.simple_feature_pyramid import SimpleFeaturePyramid
 
 __all__ = [
     "EMATeacher",
@@ -23,5 +24,6 @@ __all__ = [
     "RefineNet",
     "SAMPoolingBlock",
     "SAMPoolingOutput",
+    "SimpleFeaturePyramid",
     "adapt_batch_norm",
 ]

@@ -113,7 +113,7 @@ class _PointwiseConvolution(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         if input.device.type != "cpu" or self.bias is None:
             return super().forward(input)
-        weight = self.weight.flatten(1).expand(len(input), -1, -1)
+        weight = self.weight.flatten(1).expand(input.shape[0], -1, -1)
         output = torch.baddbmm(self.bias[:, None], weight, input.flatten(2))
         return output.view(*output.shape[:2], *input.shape[2:])
 

@@ -23,6 +23,13 @@ from correspondence_losses.functional.segment_regularization import (
 from correspondence_losses.functional.segment_votes import SegmentVotes, segment_vote
 from correspondence_losses.functional.segments import SegmentStatistics, segment_statistics
 from correspondence_losses.functional.self_training import entropy_loss, masked_consistency_loss
+from correspondence_losses.functional.sigreg import LeJEPATerms, lejepa_loss, sigreg_loss
+from correspondence_losses.functional.similarity import (
+    Distance,
+    feature_distance_loss,
+    gram_loss,
+    kernel_alignment_loss,
+)
 from correspondence_losses.functional.vicreg import (
     CollapseDiagnostics,
     Convention,
@@ -40,7 +47,9 @@ __all__ = [
     "ClassPrototypes",
     "CollapseDiagnostics",
     "Convention",
+    "Distance",
     "ElementReduction",
+    "LeJEPATerms",
     "MaskSet",
     "MaskedImages",
     "MixedImages",
@@ -57,8 +66,12 @@ __all__ = [
     "covariance_loss",
     "detcon_loss",
     "entropy_loss",
+    "feature_distance_loss",
+    "gram_loss",
     "info_nce_loss",
     "invariance_loss",
+    "kernel_alignment_loss",
+    "lejepa_loss",
     "lsgan_discriminator_loss",
     "lsgan_generator_loss",
     "mask_blocks",
@@ -76,6 +89,7 @@ __all__ = [
     "segment_statistics",
     "segment_vote",
     "segments_to_masks",
+    "sigreg_loss",
     "variance_loss",
     "vicreg_loss",
     "vicreg_terms",

@@ -207,6 +207,32 @@ def segment_contrastive_loss(
         >>> segment_contrastive_loss(features_a, segments, features_b, segments.flip(-1), reduction="none").shape
         torch.Size([2, 4])
     """
+    means, present = pooled_segments(
+        features_a,
+        segments_a,
+        features_b,
+        segments_b,
+        ignore_index=ignore_index,
+        num_segments=num_segments,
+        gather=gather,
+    )
+    return detcon_loss(*means, present_a=present[0], present_b=present[1], temperature=temperature, reduction=reduction)
+
+
+def pooled_segments(
+    features_a: Tensor,
+    segments_a: Tensor,
+    features_b: Tensor,
+    segments_b: Tensor,
+    *,
+    ignore_index: int | None,
+    num_segments: int | None,
+    gather: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return the means (2, b, s, d) of both views' features over each segment, and which are there (2, b, s).
+
+    The arguments are those of :func:`segment_contrastive_loss`.
+    """
     for view, features, segments in (("a", features_a, segments_a), ("b", features_b, segments_b)):
         check_floating(f"features_{view}", features)
         check_rank(f"features_{view}", features, 4, "(b, d, H, W)")
@@ -224,7 +250,7 @@ def segment_contrastive_loss(
     present = torch.stack((a.counts, b.counts)) > 0
     if gather:
         means, present = gather_across_ranks(means, dim=1), gather_across_ranks(present, dim=1)
-    return detcon_loss(*means, present_a=present[0], present_b=present[1], temperature=temperature, reduction=reduction)
+    return means, present
 
 
 def _count_segments(segments_a: Tensor, segments_b: Tensor, gather: bool) -> int:

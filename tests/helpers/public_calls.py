@@ -67,6 +67,14 @@ def matched() -> dict[str, Any]:
     return {"features_a": maps(6), "features_b": maps(6, seed=1), "matches": matches()}
 
 
+def taught() -> dict[str, Any]:
+    return {"features": vectors().view(2, 3, 4), "targets": vectors(1).view(2, 3, 4), "valid": mask(2, 3)}
+
+
+def directions() -> Tensor:
+    return torch.eye(4)[:, :3]
+
+
 def probabilities() -> Tensor:
     return maps(3).softmax(1)
 
@@ -167,6 +175,14 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
             "present_b": mask(1, 6),
         },
     ),
+    "gram_loss": (functional.gram_loss, taught),
+    "kernel_alignment_loss": (functional.kernel_alignment_loss, taught),
+    "feature_distance_loss": (functional.feature_distance_loss, taught),
+    "sigreg_loss": (functional.sigreg_loss, lambda: {"z": vectors(), "valid": mask(6), "directions": directions()}),
+    "lejepa_loss": (
+        functional.lejepa_loss,
+        lambda: {"z1": vectors(), "z2": vectors(1), "valid": mask(6), "directions": directions()},
+    ),
     "segment_contrastive_loss": (bounded(functional.segment_contrastive_loss), contrasted),
     "segment_vote": (
         lambda probabilities, segments: functional.segment_vote(probabilities, segments, 4),
@@ -256,6 +272,19 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
     "PatchNCELoss": (called(losses.PatchNCELoss), matched),
     "patch_nce_loss": (losses.patch_nce_loss, matched),
     "SegmentContrastiveLoss": (called(losses.SegmentContrastiveLoss), contrasted),
+    "GramLoss": (called(losses.GramLoss), taught),
+    "KernelAlignmentLoss": (called(losses.KernelAlignmentLoss), taught),
+    "FeatureDistanceLoss": (called(losses.FeatureDistanceLoss), taught),
+    "SIGRegLoss": (
+        called(losses.SIGRegLoss),
+        lambda: {"z": vectors(), "valid": mask(6), "directions": directions()},
+    ),
+    "LeJEPALoss": (
+        called(losses.LeJEPALoss),
+        lambda: {"z1": vectors(), "z2": vectors(1), "valid": mask(6), "directions": directions()},
+    ),
+    "on_matches": (partial(losses.on_matches, losses.GramLoss()), matched),
+    "on_segments": (bounded(partial(losses.on_segments, losses.GramLoss())), contrasted),
     "MaskedConsistencyLoss": (called(losses.MaskedConsistencyLoss), student_and_teacher),
     "EntropyLoss": (called(losses.EntropyLoss), lambda: {"logits": maps(3)}),
     "PrototypeAlignmentLoss": (called(losses.PrototypeAlignmentLoss), contrasted),
@@ -280,6 +309,7 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
         called(blocks.FPNFusionHead, (6, 4), 3, fpn_channels=4),
         lambda: {"features": maps(6, 4), "size": (9, 9)},
     ),
+    "SimpleFeaturePyramid": (called(blocks.SimpleFeaturePyramid, 6, 3), lambda: {"features": maps(6)}),
     "SAMPoolingBlock": (called(blocks.SAMPoolingBlock, 6), lambda: {"features": maps(6), "segments": labels()}),
 }
 

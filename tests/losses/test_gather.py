@@ -14,10 +14,12 @@ from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses.correspond import Matches, ViewGrid
 from correspondence_losses.losses import (
     CORALLoss,
+    LeJEPALoss,
     MatchedVICRegLoss,
     MMDLoss,
     PrototypeAlignmentLoss,
     SegmentContrastiveLoss,
+    SIGRegLoss,
     VICRegLLoss,
     VICRegLoss,
 )
@@ -77,6 +79,15 @@ def segment_contrastive(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return SegmentContrastiveLoss(num_segments=4, gather=True)(a, segments_a, b, segments_b)
 
 
+def lejepa(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    z1, z2 = (encoder(batch["large"][:, view]).movedim(1, -1) for view in range(2))
+    valid = batch["segments"][:, 0] > 0
+    directions = nn.functional.normalize(torch.arange(15.0, dtype=torch.float64).view(5, 3).cos(), dim=0)
+    return LeJEPALoss(gather=True)(z1, z2, valid=valid, directions=directions) + SIGRegLoss(gather=True)(
+        z1, directions=directions
+    )
+
+
 def prototype_alignment(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     a, b = (encoder(batch["large"][:, view]) for view in range(2))
     segments_a, segments_b = batch["segments"].unbind(1)
@@ -92,6 +103,7 @@ def between_sets(loss: nn.Module) -> Callable[[nn.Module, dict[str, Tensor]], Te
 
 
 LOSSES = {
+    "LeJEPALoss and SIGRegLoss": lejepa,
     "VICRegLoss": vicreg,
     "MatchedVICRegLoss": matched_vicreg,
     "VICRegLLoss": vicregl,
@@ -132,7 +144,7 @@ def worker(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.spawn(worker, (str(folder),), nprocs=RANKS)
+    mp.start_processes(worker, (str(folder),), nprocs=RANKS, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 

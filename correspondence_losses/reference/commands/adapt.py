@@ -12,12 +12,13 @@ import torch
 from tqdm import tqdm
 
 from correspondence_losses.reference.commands.predict import check_output, names_without_endings, write_labels
-from correspondence_losses.reference.data import CLASS_NAMES, ImageFolder, open_dataset
+from correspondence_losses.reference.data import ImageFolder, open_dataset
 from correspondence_losses.reference.engine.prediction import Prediction
 from correspondence_losses.reference.experiments import SelfTrainingSettings
 from correspondence_losses.reference.experiments.presets import load_presets, scale_names
 from correspondence_losses.reference.figures.plots import plot_legend
 from correspondence_losses.reference.files import write_text
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.command_line import preset_settings
 from correspondence_losses.reference.runs.run import launch, run
 from correspondence_losses.reference.runs.trained import TrainedModel
@@ -83,12 +84,13 @@ def adapt(
     model = TrainedModel(settings.output, accelerator=settings.accelerator)
     ways = replace(settings.prediction_ways(), segmenter=settings.segmenter)
     report = []
-    for frame, name in tqdm(names_without_endings(frames).items(), desc="labelling", unit="image"):
+    names = names_without_endings(frames)
+    for frame, name in progress_bar(names.items(), stage="labelling", unit="image", total=len(names)):
         image = source.image(frame)
         found = model.predict(image, ways, segments.load(frame))
         write_labels(output, name, image, found.best().to("cpu").numpy().astype(np.uint8), opacity)
-        report.append(_sureness(frame, found, least))
-    plot_legend(output / "legend.png", CLASS_NAMES)
+        report.append(_sureness(frame, found, least, model.class_names))
+    plot_legend(output / "legend.png", model.class_names)
     report.sort(key=lambda row: (row.sure_segments, row.image))
     write_text(output / "report.csv", _csv(report))
     return report
@@ -129,12 +131,12 @@ def main(arguments: Sequence[str]) -> None:
         tqdm.write(_summary(report, chosen.output))
 
 
-def _sureness(frame: str, found: Prediction, least: float) -> Sureness:
+def _sureness(frame: str, found: Prediction, least: float, class_names: Sequence[str]) -> Sureness:
     if found.segments is None or found.votes is None:
         raise ValueError("segmenter must be given to say how sure labels are, got none")
     areas = torch.bincount(found.segments.flatten(), minlength=len(found.votes.confidence))[1:]
     sure = (found.votes.confidence[1:] >= least) & (areas > 0)
-    counts = torch.bincount(found.best().flatten(), minlength=len(CLASS_NAMES)).tolist()
+    counts = torch.bincount(found.best().flatten(), minlength=len(class_names)).tolist()
     objects = sorted((label for label in range(1, len(counts)) if counts[label]), key=lambda label: -counts[label])
     number = int((areas > 0).sum())
     return Sureness(
@@ -142,7 +144,7 @@ def _sureness(frame: str, found: Prediction, least: float) -> Sureness:
         segments=number,
         sure_segments=int(sure.sum()) / max(number, 1),
         sure_pixels=int(areas[sure].sum()) / found.segments.numel(),
-        classes=" ".join(CLASS_NAMES[label] for label in objects),
+        classes=" ".join(class_names[label] for label in objects),
     )
 
 

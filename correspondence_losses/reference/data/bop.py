@@ -1,4 +1,4 @@
-"""YCB-Video in the layout of the BOP benchmark."""
+"""YCB-Video, and other objects, in the layout of the BOP benchmark."""
 
 import re
 import reprlib
@@ -17,6 +17,7 @@ from correspondence_losses.reference.data.checks import (
     check_size,
     read_frame_list,
 )
+from correspondence_losses.reference.data.class_names import CLASSES_FILE, read_class_names
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.files import read_color, read_gray8, read_gray16, read_size
 from correspondence_losses.reference.data.source import SPLITS, Frame, FrameSource
@@ -48,6 +49,10 @@ class BOPYCBVideo(FrameSource):
     original key frames. Class of a pixel: that of the object whose visible mask covers it, of overlapping ones the
     last in the order of ``scene_gt.json``.
 
+    BlenderProc's ``write_bop`` and the PBR images of BOP have this layout too: chunks of a thousand images in
+    ``train_pbr``, JPEG or PNG. For objects other than YCB's, a file ``classes.yaml`` names them by ``obj_id``, label 0
+    being the background (:func:`~.class_names.read_class_names`).
+
     BOP moved the origin of each model to the centre of its bounding box: ``x_bop = 1000 x_orig - offset``, in
     millimetres. Poses are returned in metres, in the frame of BOP's models, so their rotations equal those of the
     original layout and their translations do not. There are no object coordinates.
@@ -58,7 +63,7 @@ class BOPYCBVideo(FrameSource):
             :class:`Background`; by default the mean colour of ImageNet.
 
     Raises:
-        DataError: No split folder is there, or the background cannot be read.
+        DataError: No split folder is there, or ``classes.yaml`` or the background cannot be read.
 
     Source:
         Hodaň et al. 2020, BOP Challenge 2020, and the format description of its toolkit.
@@ -68,7 +73,8 @@ class BOPYCBVideo(FrameSource):
 
     def __init__(self, root: Path | str, *, background: BackgroundLike = None) -> None:
         self.root = Path(root)
-        self.class_names = CLASS_NAMES
+        named = self.root / CLASSES_FILE
+        self.class_names = read_class_names(named) if named.exists() else CLASS_NAMES
         self.background = as_background(background)
         self._scenes: dict[str, dict[int, _Annotation]] = {}
         if not self.is_here(self.root):
@@ -104,6 +110,10 @@ class BOPYCBVideo(FrameSource):
         scene, number = self._locate(frame)
         for index, object_id in enumerate(self._annotation(frame).object_ids):
             path = scene / "mask_visib" / f"{number:06d}_{index:06d}.png"
+            if not path.parent.is_dir():
+                raise DataError(
+                    f"{path.parent}: is missing: BlenderProc makes it with write_bop(calc_mask_info_coco=True)"
+                )
             mask = read_gray8(path)
             check_size(path, mask, label.shape, color)
             if not np.isin(mask, (0, 255)).all():
@@ -143,7 +153,7 @@ class BOPYCBVideo(FrameSource):
         scene, number = self._locate(frame)
         key = frame.rpartition("/")[0]
         if key not in self._scenes:
-            self._scenes[key] = _read_scene(scene)
+            self._scenes[key] = _read_scene(scene, len(self.class_names))
         if number not in self._scenes[key]:
             raise DataError(f"{scene / 'scene_gt.json'}: has no image {number}")
         return self._scenes[key][number]
@@ -178,7 +188,7 @@ class _Annotation:
     depth_scale: float
 
 
-def _read_scene(scene: Path) -> dict[int, _Annotation]:
+def _read_scene(scene: Path, num_classes: int) -> dict[int, _Annotation]:
     truths = _Table(scene / "scene_gt.json", list)
     cameras = _Table(scene / "scene_camera.json", dict)
     annotations = {}
@@ -193,7 +203,7 @@ def _read_scene(scene: Path) -> dict[int, _Annotation]:
         intrinsics = cameras.numbers(number, camera, "cam_K", 9).reshape(3, 3)
         depth_scale = cameras.numbers(number, camera, "depth_scale", 1).item()
         annotations[number] = _Annotation(
-            object_ids=check_object_ids(truths.path, f"obj_id of image {number}", ids),
+            object_ids=check_object_ids(truths.path, f"obj_id of image {number}", ids, num_classes),
             poses=check_poses(truths.path, f"pose of image {number}", poses),
             intrinsics=check_intrinsics(cameras.path, f"cam_K of image {number}", intrinsics),
             depth_scale=check_scale(cameras.path, f"depth_scale of image {number}", depth_scale),

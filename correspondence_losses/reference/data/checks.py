@@ -21,18 +21,20 @@ def check_size(path: Path, array: NDArray[Any], size: tuple[int, ...], other: Pa
         raise DataError(f"{path}: has size {_by(array.shape)}, but {other} has {_by(size)} (height x width)")
 
 
-def check_label(path: Path, label: NDArray[np.uint8]) -> None:
-    """Raise if a label is not a class of YCB-Video."""
-    if label.size and label.max() >= len(CLASS_NAMES):
-        raise DataError(f"{path}: holds class {label.max()}, known are 0 to {len(CLASS_NAMES) - 1}")
+def check_label(path: Path, label: NDArray[np.uint8], num_classes: int = len(CLASS_NAMES)) -> None:
+    """Raise if a label is not a class of the data set, by default YCB-Video."""
+    if label.size and label.max() >= num_classes:
+        raise DataError(f"{path}: holds class {label.max()}, known are 0 to {num_classes - 1}")
 
 
-def check_object_ids(path: Path, name: str, ids: NDArray[Any]) -> NDArray[np.int64]:
+def check_object_ids(
+    path: Path, name: str, ids: NDArray[Any], num_classes: int = len(CLASS_NAMES)
+) -> NDArray[np.int64]:
     """Return object ids as (n,) ``int64``, or raise if one is not a class of an object."""
     flat = np.asarray(ids).reshape(-1)
-    known = (flat == np.round(flat)) & (flat >= 1) & (flat < len(CLASS_NAMES))
+    known = (flat == np.round(flat)) & (flat >= 1) & (flat < num_classes)
     if not known.all():
-        raise DataError(f"{path}: {name} holds {flat[~known][0]}, known are 1 to {len(CLASS_NAMES) - 1}")
+        raise DataError(f"{path}: {name} holds {flat[~known][0]}, known are 1 to {num_classes - 1}")
     return flat.astype(np.int64)
 
 

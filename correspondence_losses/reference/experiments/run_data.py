@@ -47,6 +47,11 @@ class RunData:
         self.labelled_source: FrameSource = self.source
         if settings.labelled_data is not None:
             self.labelled_source = open_dataset(settings.labelled_data, background=settings.backgrounds)
+        if self.labelled_source.class_names != self.source.class_names:
+            raise ValueError(
+                f"labelled_data must have the classes of data, got {len(self.labelled_source.class_names)} and "
+                f"{len(self.source.class_names)} classes, or other names"
+            )
         if settings.refined is not None:
             self.labelled_source = RefinedImages(self.labelled_source, settings.refined)
 

@@ -16,8 +16,10 @@ from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import colorize_segments, projection_image
+from correspondence_losses.reference.figures.panels import save_panels
 from correspondence_losses.reference.figures.plots import Panel, plot_images
 from correspondence_losses.reference.models.backbone import Backbone
+from correspondence_losses.reference.models.heads import PyramidHead, create_head
 from correspondence_losses.reference.models.segmentation import SegmentationModel
 from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams.samples import SampleStream
@@ -86,7 +88,9 @@ class SegmentationSettings(SegmentedFamilySettings):
             frozen_backbone=self.frozen_backbone,
         )
 
-    def create_parts(self, num_classes: int) -> tuple[Backbone, FPNFusionHead | LinearHead, SAMPoolingBlock | None]:
+    def create_parts(
+        self, num_classes: int
+    ) -> tuple[Backbone, FPNFusionHead | LinearHead | PyramidHead, SAMPoolingBlock | None]:
         """Create the backbone, the head, and the pooling block where it is trained with."""
         if self.backbone_run is None:
             backbone = self.create_backbone()
@@ -95,9 +99,9 @@ class SegmentationSettings(SegmentedFamilySettings):
             blank = replace(self, pretrained=False, backbone_weights=None, batch_norm=batch_norm)
             backbone = blank.create_backbone()
             _load_backbone(backbone, self.backbone_run / "checkpoint.pt")
-        head: FPNFusionHead | LinearHead
+        head: FPNFusionHead | LinearHead | PyramidHead
         if self.head == "fpn":
-            head = FPNFusionHead(backbone.channels, num_classes, self.fpn_channels)
+            head = create_head(FPNFusionHead, backbone, num_classes, self.fpn_channels)
         else:
             head = LinearHead(backbone.channels, num_classes)
         pooling = SAMPoolingBlock(head.out_channels, self.proj_channels, self.beta) if self.sam_weight > 0 else None
@@ -182,3 +186,4 @@ class SegmentationTask(Task):
             rows.append([(frame, image), ("segments", colorize_segments(image, segments)), *panels])
         if rows and write:
             plot_images(folder / "segments.png", rows, f"Unlabelled images ({self.settings.segmenter.name})")
+            save_panels(folder / "segments", rows)

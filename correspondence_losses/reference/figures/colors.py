@@ -10,8 +10,9 @@ PALETTE: NDArray[np.uint8] = np.concatenate([
     np.zeros((1, 3), np.uint8),
     (np.asarray(colormaps["tab20"].colors) * 255).astype(np.uint8),  # type: ignore[attr-defined]
     np.array([[255, 255, 255]], np.uint8),
+    np.random.default_rng(0).integers(40, 256, (234, 3), np.uint8),
 ])  # fmt: skip
-"""(22, 3) colours of YCB-Video's classes, the background black."""
+"""(256, 3) colours of classes, the background black; the first 22 are for YCB-Video's."""
 
 
 def colorize(label: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -1,5 +1,8 @@
 """Backbones of timm: the maps of their last stages, the weights that they start from, and their normalisation."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from correspondence_losses.reference.models.plain_vit import PlainViT, is_plain_vit
 from correspondence_losses.reference.models.weights import (
     BackboneWeights,
     WeightsError,
@@ -29,7 +33,9 @@ _PROBE_SIZE = (64, 96)
 class Backbone(nn.Module):
     """A backbone of timm that normalises its own images and returns the maps of its last four stages, finest first.
 
-    These are at 1/4, 1/8, 1/16 and 1/32 of the image (fig. 4.1); what some backbones have at 1/2 is left out.
+    These are at 1/4, 1/8, 1/16 and 1/32 of the image (fig. 4.1); what some backbones have at 1/2 is left out. A plain
+    ViT, such as DINOv2 and DINOv3, has one map: :class:`~.plain_vit.PlainViT`. Heads of several maps take the pyramid
+    that :func:`~.heads.create_head` puts before them.
 
     Images have values from 0 to 1. They are normalised with the mean and the deviation that the weights were trained
     with (timm's ``pretrained_cfg``): both are buffers, and so part of every checkpoint.
@@ -43,11 +49,13 @@ class Backbone(nn.Module):
             in training as at prediction, so that images of two domains go through one and the same network.
             ``"batch"``: it takes those of the batch. ``"auto"``: frozen with pretrained weights, else by the batch,
             since random weights come without statistics. Backbones with layer or group normalisation need neither.
-        frozen_stages: The parameters up to this many of the returned maps stay as they are.
+        frozen_stages: The parameters up to this many of the returned maps stay as they are; of a plain ViT, what
+            embeds its patches counts as one, and so does each block.
         activation_checkpointing: Compute activations again in the backward pass instead of keeping them.
 
     Attributes:
         channels: Channels of the maps.
+        reduction: Their strides.
         weights: Where the weights are from, for the record of a run; empty for random ones.
 
     Raises:
@@ -73,18 +81,24 @@ class Backbone(nn.Module):
         if name.split(".")[0] not in timm.list_models():
             similar = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:8]
             raise ValueError(f"backbone must be a model of timm {timm.__version__}, got {name!r}; similar: {similar}")
-        if not 0 <= frozen_stages <= len(_LAST_STAGES):
-            raise ValueError(f"frozen_stages must lie in [0, {len(_LAST_STAGES)}], got {frozen_stages}")
         network, self.weights = _create(name, pretrained, weights)
         self.network = network
-        self.channels: list[int] = list(network.feature_info.channels())
-        self.reduction: list[int] = list(network.feature_info.reduction())
+        self.channels: list[int]
+        self.reduction: list[int]
+        if isinstance(network, PlainViT):
+            self.channels, self.reduction = [network.channels], [network.stride]
+        else:
+            self.channels = list(network.feature_info.channels())
+            self.reduction = list(network.feature_info.reduction())
         config = network.pretrained_cfg
         self.register_buffer("mean", torch.tensor(config["mean"]).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(config["std"]).view(-1, 1, 1))
         self.frozen_statistics = batch_norm == "frozen" or (batch_norm == "auto" and bool(self.weights))
         _check_maps(name, self)
-        for stage in self.stages()[:frozen_stages]:
+        stages = self.stages()
+        if not 0 <= frozen_stages <= len(stages):
+            raise ValueError(f"frozen_stages must lie in [0, {len(stages)}], got {frozen_stages}")
+        for stage in stages[:frozen_stages]:
             for parameter in stage:
                 parameter.requires_grad_(False)
         network.set_grad_checkpointing(activation_checkpointing)
@@ -105,7 +119,12 @@ class Backbone(nn.Module):
         return self
 
     def stages(self) -> list[list[nn.Parameter]]:
-        """Return the parameters that each of the maps needs besides those of the maps before it."""
+        """Return the parameters that each of the maps needs besides those of the maps before it.
+
+        Those of a plain ViT are its blocks, after what embeds the patches: :meth:`~.plain_vit.PlainViT.stages`.
+        """
+        if isinstance(self.network, PlainViT):
+            return self.network.stages()
         named = list(self.network.named_parameters())
         ends = [0]
         for last in self.network.feature_info.module_name():
@@ -124,13 +143,8 @@ def _create(name: str, pretrained: bool, file: Path | None) -> tuple[Any, dict[s
         weights = packaged_weights(name)
     download = pretrained and weights is None
     try:
-        network: Any = timm.create_model(
-            name,
-            features_only=True,
-            out_indices=_LAST_STAGES,
-            pretrained=download or weights is not None,
-            pretrained_cfg_overlay=None if weights is None else {"state_dict": _of_features(name, weights)},
-        )
+        with _no_word_of_heads():
+            network = _network(name, download, weights)
     except Exception as error:  # timm, its hub client and safetensors each raise errors of their own
         if not download:
             raise ValueError(f"backbone {name!r} has no feature maps: {error}") from error
@@ -144,6 +158,32 @@ def _create(name: str, pretrained: bool, file: Path | None) -> tuple[Any, dict[s
         return network, weights.source
     config = network.pretrained_cfg
     return network, {"hub": str(config.get("hf_hub_id") or config.get("url"))} if download else {}
+
+
+def _network(name: str, download: bool, weights: BackboneWeights | None) -> Any:
+    options: dict[str, Any] = {"pretrained": download or weights is not None}
+    if is_plain_vit(name):
+        if weights is not None:
+            options["pretrained_cfg_overlay"] = {"state_dict": weights.tensors}
+        return PlainViT(name, **options)
+    if weights is not None:
+        options["pretrained_cfg_overlay"] = {"state_dict": _of_features(name, weights)}
+    return timm.create_model(name, features_only=True, out_indices=_LAST_STAGES, **options)
+
+
+@contextmanager
+def _no_word_of_heads() -> Iterator[None]:
+    """Of weights of a head that a network does not have, timm warns, and a user can do nothing about them."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Unexpected keys")
+
+    logger = logging.getLogger("timm.models._builder")
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
 
 
 def _of_features(name: str, weights: BackboneWeights) -> dict[str, Tensor]:

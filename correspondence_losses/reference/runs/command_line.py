@@ -20,7 +20,7 @@ from correspondence_losses.reference.experiments.presets import Preset, load_pre
 from correspondence_losses.reference.files import read_json
 from correspondence_losses.reference.segments import Segmenter
 
-__all__ = ["list_presets", "load_settings", "preset_settings", "settings_from_command_line"]
+__all__ = ["list_presets", "load_settings", "preset_settings", "settings_from_command_line", "settings_of"]
 
 _OWN = ("config", "preset", "scale", "list", "dry_run")
 _USAGE = "%(prog)s [--preset NAME] [--scale NAME] [--config FILE] [--SETTING VALUE ...] [--list | --dry_run | --help]"
@@ -122,17 +122,30 @@ def load_settings(run: Path) -> FamilySettings:
     path = run / "settings.json"
     if not path.is_file():
         raise CheckpointError(f"{run}: holds no run, there is no settings.json")
-    content = read_json(path)
-    family = content.pop("family", None) if isinstance(content, dict) else None
+    return settings_of(read_json(path), str(path))
+
+
+def settings_of(content: Any, source: str) -> FamilySettings:
+    """Return settings from what ``settings.json`` holds of them, but for what made the run's segments.
+
+    Args:
+        content: The settings by name, with their ``family``.
+        source: Where they are from, for an error.
+
+    Raises:
+        CheckpointError: They are of an unknown family, or do not fit it.
+    """
+    content = dict(content) if isinstance(content, dict) else {}
+    family = content.pop("family", None)
     if not isinstance(family, str) or family not in FAMILIES:
-        raise CheckpointError(f"{path}: family must be one of {', '.join(FAMILIES)}, got {reprlib.repr(family)}")
+        raise CheckpointError(f"{source}: family must be one of {', '.join(FAMILIES)}, got {reprlib.repr(family)}")
     content.pop("segmenter", None)
     parser = _parser(family, exit_on_error=False)
     try:
         with _as_value_errors():
             return _instantiate(parser, parser.parse_object(content), family)
     except (ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: does not hold settings of {family}: {error}") from error
+        raise CheckpointError(f"{source}: does not hold settings of {family}: {error}") from error
 
 
 def list_presets(presets: Iterable[Preset]) -> str:

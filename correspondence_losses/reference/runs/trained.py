@@ -8,15 +8,18 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import nn
 
 from correspondence_losses.reference.data import CLASS_NAMES
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
 from correspondence_losses.reference.engine.evaluation import predict_classes
 from correspondence_losses.reference.engine.prediction import Prediction, PredictionWays
+from correspondence_losses.reference.experiments import FAMILIES, FamilySettings
+from correspondence_losses.reference.files import read_json
 from correspondence_losses.reference.runs.command_line import load_settings
 from correspondence_losses.reference.streams.images import image_to_tensor
 
-__all__ = ["TrainedModel"]
+__all__ = ["TrainedModel", "blank_model"]
 
 
 class TrainedModel:
@@ -28,6 +31,7 @@ class TrainedModel:
 
     Attributes:
         settings: The run's.
+        class_names: Names of the classes, the background first.
         step: Steps that the model was trained for.
         fabric: What the model is computed with.
 
@@ -37,13 +41,12 @@ class TrainedModel:
 
     def __init__(self, run: Path, *, accelerator: str = "auto") -> None:
         self.settings = load_settings(run)
+        self.class_names = _class_names(run / "classes.json")
         if not self.settings.predicts:
             raise CheckpointError(f"{run}: holds a model that predicts no classes")
         path = run / "checkpoint.pt"
         checkpoint = read_checkpoint(path)
-        # Whatever weights the run started from, its own are loaded below.
-        blank: dict[str, Any] = {name: None for name in _STARTS if hasattr(self.settings, name)}
-        model = dataclasses.replace(self.settings, pretrained=False, **blank).create_model(len(CLASS_NAMES))
+        model = blank_model(self.settings, len(self.class_names))
         try:
             model.load_state_dict(scored_weights(checkpoint))
             self.step = int(checkpoint["step"])
@@ -53,6 +56,16 @@ class TrainedModel:
         self._model: Any = self.fabric.setup_module(model)
         self._model.mark_forward_method("predict")
         self._model.eval()
+
+    @property
+    def module(self) -> Any:
+        """The model as it was made, in full precision."""
+        return self._model.module
+
+    @property
+    def family(self) -> str:
+        """The name of the run's family."""
+        return next(name for name, type_ in FAMILIES.items() if type(self.settings) is type_)
 
     def predict(
         self, image: NDArray[np.uint8], ways: PredictionWays, segments: NDArray[np.integer] | None = None
@@ -67,6 +80,22 @@ class TrainedModel:
         predicted = predict_classes(self._model, inputs, (image.shape[0], image.shape[1]))
         classes: NDArray[np.uint8] = predicted.to(torch.uint8).cpu().numpy()
         return classes
+
+
+def blank_model(settings: FamilySettings, num_classes: int) -> nn.Module:
+    """Create the model of a run without the weights that the run started from: its own are loaded into it."""
+    blank: dict[str, Any] = {name: None for name in _STARTS if hasattr(settings, name)}
+    return dataclasses.replace(settings, pretrained=False, **blank).create_model(num_classes)
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    """Return the names of a run's classes; runs of before they were written down have YCB-Video's."""
+    if not path.exists():
+        return CLASS_NAMES
+    names = read_json(path)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"{path}: must be a list of names of classes")
+    return tuple(names)
 
 
 _STARTS = ("backbone_weights", "backbone_run")

@@ -1,0 +1,63 @@
+"""The automatic masks of MobileSAM."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from correspondence_losses.reference.segments.automatic import (
+    AutomaticMaskSegmenter,
+    default_device,
+    load_checkpoint,
+    sha256_of_file,
+)
+from correspondence_losses.reference.segments.packages import require
+
+__all__ = ["MobileSAMSegmenter"]
+
+
+class MobileSAMSegmenter(AutomaticMaskSegmenter):
+    """The automatic mask generator of MobileSAM, with the settings of the thesis.
+
+    It needs the official package: ``pip install git+https://github.com/ChaoningZhang/MobileSAM``.
+
+    Args:
+        checkpoint: The weights, ``mobile_sam.pt``.
+        device: Where to compute; by default the GPU if there is one.
+        settings: Of the generator: those of :class:`~.automatic.AutomaticMaskSegmenter`.
+
+    Raises:
+        ModuleNotFoundError: The package is not installed.
+        SAMCheckpointError: The checkpoint is missing, damaged or of another model.
+        ValueError: A number is out of range.
+
+    Source:
+        Zhang et al. 2023, "Faster Segment Anything: Towards Lightweight SAM for Mobile Applications".
+    """
+
+    name = "mobile-sam"
+
+    def __init__(self, checkpoint: Path | str, *, device: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        package = require("mobile_sam", "git+https://github.com/ChaoningZhang/MobileSAM")
+        path = Path(checkpoint)
+        model = load_checkpoint(path, package.sam_model_registry["vit_t"], "MobileSAM")
+        self._model = {"checkpoint_sha256": sha256_of_file(path)}
+        self._generator = package.SamAutomaticMaskGenerator(
+            model.to(default_device(device)), points_per_batch=self.points_per_batch, **self.generator_settings
+        )
+
+    def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
+        """Return the masks of an image that has been checked."""
+        masks: list[dict[str, Any]] = self._generator.generate(image)
+        return masks
+
+    def model_settings(self) -> dict[str, str]:
+        """Return the hash of the checkpoint."""
+        return self._model
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of MobileSAM, PyTorch and OpenCV."""
+        return {"mobile-sam": version("mobile_sam"), **super().versions()}
