@@ -13,5 +13,6 @@ engine           loop, schedule, checkpoint, history and scores of whatever is t
 figures          pictures
 experiments      what a run is: settings, families, presets, record
 runs             one run, sweeps, the table of results, the command line
+deploy           models of runs as files for other programs
 commands         one module for each command
 """
