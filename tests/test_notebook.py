@@ -35,7 +35,8 @@ def test_it_reads_well(made: Any) -> None:
     assert not [text for text in code if "pictures" in text]
 
 
-def test_it_runs(made: Any, tmp_path: Path) -> None:
+def test_it_runs(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # so that figures are shown in the notebook
     nbclient = pytest.importorskip("nbclient", reason="nbclient is in the extra test")
     nbformat = pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel", reason="ipykernel is in the extra test")

@@ -98,7 +98,7 @@ def worker(rank: int, folder: str) -> None:
 
 
 def test_all_ranks_have_one_teacher(tmp_path: Path):
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+    mp.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="forkserver")
     (history, first), (other, second) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert not torch.equal(history[-1]["1.running_mean"], other[-1]["1.running_mean"]), "nothing to reconcile"
     for name, value in first.items():

@@ -1,13 +1,12 @@
 """Whole runs of self-training on a tiny data set: resumed exactly, two processes as one, and its presets."""
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from processes import run_in_two_processes
 from runs import assert_same_numbers
 
 from correspondence_losses.reference.engine.checkpoint import read_checkpoint
@@ -77,11 +76,11 @@ def test_killed_and_resumed_equals_never_stopped(settings: SelfTrainingSettings,
 
 
 def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_path: Path) -> None:
-    """Real gloo processes, started as a user starts them."""
+    """Real gloo processes."""
 
     def training(devices: int) -> list[list[float]]:
         output = tmp_path / f"devices{devices}"
-        arguments = f"train --preset mic_votes_sam --data {data} --output {output} --masks {tmp_path / 'masks'} "
+        arguments = f"--data {data} --output {output} --masks {tmp_path / 'masks'} "
         arguments += "--evaluation val --epochs 2 --supervised_epochs 1 --steps_per_epoch 2 --log_every 1 "
         arguments += "--threshold 0.05 --least_objects 0 --num_workers 0 --image_size [32,32] --fpn_channels 4 "
         arguments += "--prediction_scales [1.0] --prediction_mirror false --prediction_votes false "
@@ -89,8 +88,8 @@ def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_p
         # A backbone with layer normalisation: batch normalisation sees the batch of its own process on CPUs.
         arguments += "--backbone convnext_atto --pretrained false --frozen_stages 0 "
         arguments += f"--accelerator cpu --devices {devices} --batch_size {2 // devices}"
-        command = [sys.executable, "-m", "correspondence_losses.reference", *arguments.split()]
-        subprocess.run(command, check=True, capture_output=True)
+        settings = preset_settings("mic_votes_sam", args=arguments.split())
+        run_in_two_processes(settings) if devices == 2 else run(settings)
         rows = (output / "training.csv").read_text().splitlines()
         assert "mixed" in rows[0].split(",")
         return [[float(value) for value in row.split(",")] for row in rows[1:]]

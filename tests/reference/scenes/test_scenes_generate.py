@@ -3,8 +3,6 @@
 import builtins
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
+from correspondence_losses.reference.__main__ import main
 from correspondence_losses.reference.data import YCBVideo
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.scenes import (
@@ -227,16 +226,7 @@ def test_a_damaged_record_is_named(tmp_path, text):
 
 
 def test_command_line_draws_a_sheet(scenes, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "correspondence_losses.reference",
-        "scenes",
-        "sheet",
-        str(scenes),
-        str(tmp_path / "a.png"),
-    ]
-    subprocess.run([*command, "--count", "4", "--columns", "2"], check=True, cwd=REPOSITORY)
+    main(["scenes", "sheet", str(scenes), str(tmp_path / "a.png"), "--count", "4", "--columns", "2"])
     with Image.open(tmp_path / "a.png") as image:  # two columns, and two rows each of images and of labels
         assert image.height > 1.4 * image.width
 
