@@ -19,7 +19,7 @@ ORDER = [
 """The packages: each imports from those before it only."""
 ROOMS = [
     ("files", "seeding"), ("data",), ("segments",), ("scenes",), ("streams",), ("models",), ("engine",), ("figures",),
-    ("experiments",), ("runs",), ("commands",), ("__main__",),
+    ("experiments",), ("runs",), ("deploy",), ("commands",), ("__main__",),
 ]  # fmt: skip
 """The same inside ``reference``, in the order of its own map."""
 
