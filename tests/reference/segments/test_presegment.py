@@ -90,9 +90,7 @@ def test_small_masks_are_left_out(source: YCBVideo, tmp_path: Path) -> None:
 
 def test_progress_is_shown(source: YCBVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     presegment(source, FRAMES, tmp_path / "cache", Brightness())
-    shown = capsys.readouterr().err
-    assert "Segmenting (brightness)" in shown
-    assert "3/3" in shown
+    assert capsys.readouterr().err == "segmenting (brightness): 3 images\n"  # one line where there is no terminal
 
 
 def test_a_damaged_image_stops_with_its_name(source: YCBVideo, tmp_path: Path) -> None:
