@@ -18,10 +18,11 @@ def require(module: str, requirement: str) -> Any:
     """
     package = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
         raise ModuleNotFoundError(
             f"this segmenter needs {package}: pip install '{requirement}'", name=package
         ) from error
+    return importlib.import_module(module)

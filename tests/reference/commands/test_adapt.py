@@ -69,7 +69,7 @@ def test_how_sure_an_image_is() -> None:
     probabilities[0] = 0.1
     probabilities[5, :, 1:3] = probabilities[2, 1, 3] = 1.0
     votes = SegmentVotes(segments, probabilities, torch.zeros(4, 22), confidence)
-    found = _sureness("a.png", Prediction({"plain": probabilities}, segments, votes), 0.9)
+    found = _sureness("a.png", Prediction({"plain": probabilities}, segments, votes), 0.9, CLASS_NAMES)
     assert found.segments == 3
     assert found.sure_segments == pytest.approx(2 / 3)
     assert found.sure_pixels == pytest.approx(5 / 8)
