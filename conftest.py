@@ -1,10 +1,23 @@
-"""One thread for each test process where several share the cores: threads that wait for each other would starve."""
+"""What holds for all tests: how many threads they take, and how the processes that they start begin."""
 
+import multiprocessing
 import os
 from importlib.util import find_spec
 
+# No figure opens a window, and nothing is downloaded.
+os.environ |= {"MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
+
+# Where several test processes share the cores, threads that wait for each other would starve.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Processes that tests start are forked from one that has imported these, where they are there.
+multiprocessing.set_forkserver_preload([
+    "correspondence_losses",
+    "torch.nn.parallel",
+    "correspondence_losses.reference.runs.command_line",
+    "correspondence_losses.reference.runs.run",
+])  # fmt: skip
 
 # Triton comes with PyTorch for CUDA only.
 collect_ignore_glob = [] if find_spec("triton") else ["correspondence_losses/*/_triton_*.py"]

@@ -1,4 +1,4 @@
-"""Check that each link inside the built pages leads to a file, and to an anchor in it, that exists."""
+"""Check that each link inside the built pages leads to a file and an anchor, and that no page needs a network."""
 
 import sys
 from html.parser import HTMLParser
@@ -12,11 +12,14 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.links: list[str] = []
+        self.loaded: list[str] = []
         self.anchors: set[str] = set()
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Collect what a tag refers to and what it is called."""
+        """Collect what a tag refers to, what it is called, and what it loads."""
+        if tag in ("script", "img", "iframe") or (tag == "link" and ("rel", "stylesheet") in attrs):
+            self.loaded += [value for name, value in attrs if value and name in ("href", "src")]
         for name, value in attrs:
             if value and name in ("href", "src"):
                 self.links.append(value)
@@ -37,6 +40,8 @@ def broken_links(root: Path) -> list[str]:
             anchor = unquote(target.fragment)
             if not file.exists() or (anchor and file in pages and anchor not in pages[file].anchors):
                 broken.append(f"{path.relative_to(root)}: {link}")
+        loaded = [link for link in page.loaded if urlsplit(link).netloc]
+        broken += [f"{path.relative_to(root)}: loads {link} from the network" for link in loaded]
     if not pages:
         broken.append(f"{root}: holds no pages")
     return broken

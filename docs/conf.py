@@ -2,6 +2,9 @@
 
 import warnings
 
+from docutils import nodes
+from latex2mathml.converter import convert
+
 import correspondence_losses
 
 project = "correspondence-losses"
@@ -26,7 +29,10 @@ exclude_patterns = [
     "recipes/*.md5",
     "recipes/*.zip",
     "sg_execution_times.rst",
+    "recipes/sg_execution_times.rst",  # whose table loads scripts from the network
 ]
+
+html_math_renderer = "mathml"  # which browsers draw by themselves, without a script or a network
 
 html_theme = "furo"
 html_title = "correspondence-losses"
@@ -81,5 +87,16 @@ def _clear(app, what, name, obj, options, lines):
         lines.clear()
 
 
+def _inline(writer, node):
+    writer.body.append(convert(node.astext(), display="inline"))
+    raise nodes.SkipNode
+
+
+def _block(writer, node):
+    writer.body.append(f'<div class="equation">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app):
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("autodoc-process-docstring", _clear)

@@ -122,7 +122,7 @@ def main() -> None:
         return DataLoader(frames, options.batch_size, sampler=sampler)
 
     both = zip(batches(LabelledFrames(synthetic)), batches(SegmentedFrames(real)), strict=True)
-    for (images, labels), (unlabelled, segments) in (progress := tqdm(both, total=options.steps)):
+    for (images, labels), (unlabelled, segments) in (progress := tqdm(both, total=options.steps, disable=None)):
         supervised = cross_entropy(model(images).logits, labels)
         pooled, _ = pooling(model(unlabelled).features, segments)
         loss = supervised + options.weight * pooled

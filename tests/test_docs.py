@@ -33,3 +33,20 @@ def test_link_checker(tmp_path: Path, link: str, status: int) -> None:
     run = subprocess.run([sys.executable, str(DOCS / "check_links.py"), str(tmp_path)], capture_output=True, text=True)
     assert run.returncode == status
     assert (link in run.stdout) == bool(status)
+
+
+@pytest.mark.parametrize(
+    ("tag", "status"),
+    [
+        ('<script src="https://example.org/x.js"></script>', 1),
+        ('<link rel="stylesheet" href="//example.org/x.css">', 1),
+        ('<img src="https://example.org/x.png">', 1),
+        ('<img src="data:image/png;base64,AAAA">', 0),
+        ('<link rel="canonical" href="https://example.org">', 0),
+    ],
+)
+def test_pages_that_need_a_network_are_found(tmp_path: Path, tag: str, status: int) -> None:
+    (tmp_path / "a.html").write_text(tag, encoding="utf-8")
+    run = subprocess.run([sys.executable, str(DOCS / "check_links.py"), str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == status
+    assert ("from the network" in run.stdout) == bool(status)

@@ -2,12 +2,10 @@
 
 import ast
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import run_script
 
 RECIPES = sorted((Path(__file__).parents[1] / "examples" / "recipes").glob("plot_*.py"))
 
@@ -21,11 +19,7 @@ def test_recipe_runs(recipe: Path, tmp_path: Path) -> None:
     missing = sorted(name for name in packages if importlib.util.find_spec(name) is None)
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed: they are in the extra recipes")
-    environment = os.environ | {"MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
-    run = subprocess.run(
-        [sys.executable, str(recipe)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900
-    )
-    assert run.returncode == 0, run.stderr
+    run_script(recipe, [], tmp_path)
 
 
 def test_there_are_recipes() -> None:

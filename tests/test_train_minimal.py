@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import run_script
 from ycb_layouts import random_frame, write_original, write_tiny
 
 from correspondence_losses.reference.data import CLASS_NAMES
@@ -33,12 +34,11 @@ def example() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("weight", ["0.05", "0"])
-def test_it_trains_and_scores(data: Path, weight: str) -> None:
-    command = [sys.executable, str(EXAMPLE), str(data), "--steps", "2", "--batch_size", "1", "--weight", weight]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("mean IoU ")
-    assert "on 2 frames" in run.stdout
+def test_it_trains_and_scores(data: Path, tmp_path: Path, weight: str) -> None:
+    arguments = [str(data), "--steps", "2", "--batch_size", "1", "--weight", weight]
+    shown = run_script(EXAMPLE, arguments, tmp_path)
+    assert shown.startswith("mean IoU ")
+    assert "on 2 frames" in shown
 
 
 def test_it_imports_nothing_of_the_trainer() -> None:

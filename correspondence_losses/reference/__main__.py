@@ -11,7 +11,7 @@ COMMANDS = {
     "predict": "label a folder of images with a run's model",
     "export": "write a run's model as torch.export and ONNX, and publish it",
     "adapt": "learn to label a folder of images from labelled images of another domain",
-    "show": "draw the curves of several runs in one plot",
+    "show": "show several runs side by side, on one page or as curves",
     "presets": "list the rows of all tables",
     "masks": "segment images beforehand",
     "scenes": "render data sets of tabletop scenes",

@@ -29,6 +29,11 @@ def seeded(*place: int) -> Iterator[None]:
         yield
 
 
+@lru_cache(maxsize=16)  # two passes of each order of a run
+def _permutation(num_frames: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).permutation(num_frames)
+
+
 class FrameOrder:
     """Endless shuffled passes over n frames: each frame once before any comes again.
 
@@ -47,16 +52,13 @@ class FrameOrder:
         if num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, got {num_frames}")
         self.num_frames = num_frames
-
-        @lru_cache(maxsize=2)
-        def permutation(round_: int) -> NDArray[np.int64]:
-            return np.random.default_rng(derive_seed(seed, stream, round_)).permutation(num_frames)
-
-        self._permutation = permutation
+        self._seed = seed
+        self._stream = stream
 
     def __getitem__(self, index: int) -> int:
         """Return the frame at ``index`` of the endless order."""
-        return int(self._permutation(self.round(index))[index % self.num_frames])
+        permutation = _permutation(self.num_frames, derive_seed(self._seed, self._stream, self.round(index)))
+        return int(permutation[index % self.num_frames])
 
     def round(self, index: int) -> int:
         """Return the number of the pass that ``index`` is in; a transparent image has another background in each."""

@@ -21,7 +21,10 @@ images, labels = draw_scenes(1, target=True)
 # A list of dictionaries with ``"segmentation"``, as ``SamAutomaticMaskGenerator`` and ``SAM2AutomaticMaskGenerator``
 # return it. Here the masks overlap, as theirs do: the whole image, and each object.
 
-records = [{"segmentation": (labels[0] == label).numpy(), "stability_score": 0.97} for label in (1, 2, 3)]
+records = [
+    {"segmentation": (labels[0] == label).numpy(), "stability_score": 0.97}
+    for label in (1, 2, 3)
+]
 records.append({"segmentation": (labels[0] >= 0).numpy(), "stability_score": 0.96})
 segments = paint_masks([records])  # a batch of one image
 
@@ -40,9 +43,16 @@ config = SamConfig(
     prompt_encoder_config={"image_size": 128, "hidden_size": 32},
     mask_decoder_config=small | {"iou_head_hidden_dim": 32},
 )
-processor = SamImageProcessor(size={"longest_edge": 128}, pad_size={"height": 128, "width": 128})
+processor = SamImageProcessor(
+    size={"longest_edge": 128}, pad_size={"height": 128, "width": 128}
+)
 generate = pipeline("mask-generation", model=SamModel(config), image_processor=processor)
-masks = generate(to_pil_image(images[0]), points_per_crop=8, pred_iou_thresh=-10.0, stability_score_thresh=0.0)
+masks = generate(
+    to_pil_image(images[0]),
+    points_per_crop=8,
+    pred_iou_thresh=-10.0,
+    stability_score_thresh=0.0,
+)
 segments = paint_masks([masks], size=(96, 128), min_area=100)
 print(len(masks["masks"]), "masks,", int(segments.max()), "segments")
 loss, projection = SAMPoolingBlock(in_channels=64)(features, segments)

@@ -19,8 +19,12 @@ from correspondence_losses import FPNFusionHead, SAMPoolingBlock
 class Adaptation(L.LightningModule):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.backbone = timm.create_model("resnet10t", features_only=True, out_indices=(0, 1, 2), pretrained=False)
-        self.head = FPNFusionHead(self.backbone.feature_info.channels(), num_classes, fpn_channels=32)
+        self.backbone = timm.create_model(
+            "resnet10t", features_only=True, out_indices=(0, 1, 2), pretrained=False
+        )
+        self.head = FPNFusionHead(
+            self.backbone.feature_info.channels(), num_classes, fpn_channels=32
+        )
         self.pooling = SAMPoolingBlock(in_channels=32)
 
     def forward(self, images):
@@ -43,11 +47,17 @@ class Adaptation(L.LightningModule):
 L.seed_everything(0)
 loaders = {
     "labelled": DataLoader(TensorDataset(*draw_scenes(12)), batch_size=2, shuffle=True),
-    "unlabelled": DataLoader(TensorDataset(*draw_scenes(12, target=True, seed=1)), batch_size=2, shuffle=True),
+    "unlabelled": DataLoader(
+        TensorDataset(*draw_scenes(12, target=True, seed=1)), batch_size=2, shuffle=True
+    ),
 }
 model = Adaptation(num_classes=4)
 trainer = L.Trainer(
-    max_epochs=10, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    max_epochs=10,
+    accelerator="cpu",
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
 )
 trainer.fit(model, loaders)
 print({name: round(float(value), 3) for name, value in trainer.callback_metrics.items()})

@@ -16,16 +16,20 @@ from correspondence_losses import SAMPoolingBlock
 
 torch.manual_seed(0)
 labelled, labels = draw_scenes(2)
-unlabelled, truth = draw_scenes(2, target=True, seed=1)  # unlabelled images of another domain
+unlabelled, truth = draw_scenes(2, target=True, seed=1)  # images of another domain
 segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment"
 
 # %%
 # The last entry of ``decoder_channels`` is the width of the features that pooling sees.
 
-model = smp.Unet("mobilenet_v2", encoder_weights=None, decoder_channels=(48, 32, 24, 16, 16), classes=4)
+model = smp.Unet(
+    "mobilenet_v2", encoder_weights=None, decoder_channels=(48, 32, 24, 16, 16), classes=4
+)
 pooling = SAMPoolingBlock(in_channels=16)
 features = {}
-model.decoder.register_forward_hook(lambda module, inputs, output: features.update(decoded=output))
+model.decoder.register_forward_hook(
+    lambda module, inputs, output: features.update(decoded=output)
+)
 optimizer = torch.optim.Adam([*model.parameters(), *pooling.parameters()], lr=1e-3)
 
 for _ in range(20):

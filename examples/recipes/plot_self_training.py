@@ -24,7 +24,8 @@ from correspondence_losses import (
 
 torch.manual_seed(0)
 labelled, labels = draw_scenes(16)  # flat colours
-unlabelled, truth = draw_scenes(17, target=True, seed=1)  # texture, light, noise; the truth stays unseen
+# texture, light, noise; the truth stays unseen
+unlabelled, truth = draw_scenes(17, target=True, seed=1)
 segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment"
 
 
@@ -33,8 +34,12 @@ class Model(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = timm.create_model("resnet10t", features_only=True, out_indices=(0, 1, 2), pretrained=False)
-        self.head = FPNFusionHead(self.backbone.feature_info.channels(), num_classes=4, fpn_channels=32)
+        self.backbone = timm.create_model(
+            "resnet10t", features_only=True, out_indices=(0, 1, 2), pretrained=False
+        )
+        self.head = FPNFusionHead(
+            self.backbone.feature_info.channels(), num_classes=4, fpn_channels=32
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.backbone(images), size=images.shape[-2:]).logits
@@ -57,12 +62,18 @@ for step in range(81):
         votes = segment_vote(teacher(others).softmax(1), segments[batch])
         mixed = class_mix(images, labels[batch], others, votes.labels, num_classes=4)
         sure = mixed.pasted | (votes.probabilities.amax(1) > 0.6)
-        loss = loss + (sure * cross_entropy(model(mixed.images), mixed.labels, reduction="none")).mean()
+        each = cross_entropy(model(mixed.images), mixed.labels, reduction="none")
+        loss = loss + (sure * each).mean()
         masked = mask_blocks(others, block_size=16)
-        loss = loss + masked_consistency_loss(model(masked.images), votes.probabilities, threshold=0.6)
+        loss = loss + masked_consistency_loss(
+            model(masked.images), votes.probabilities, threshold=0.6
+        )
         if step % 20 == 0:
             background = (votes.labels == 0).float().mean()
-            print(f"step {step}: background {background:.0%} of the pseudo labels, {(labels == 0).float().mean():.0%}")
+            true = (labels == 0).float().mean()
+            print(
+                f"step {step}: background {background:.0%} of the pseudo labels, {true:.0%}"
+            )
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -72,11 +83,25 @@ for step in range(81):
 # What the last batch was: an unlabelled image, what the teacher and the segments make of it, the mixed image with its
 # labels, and hidden blocks.
 
-show({"unlabelled": others[0], "pseudo labels": votes.labels[0], "mixed": mixed.images[0], "hidden": masked.images[0]})
+show(
+    {
+        "unlabelled": others[0],
+        "pseudo labels": votes.labels[0],
+        "mixed": mixed.images[0],
+        "hidden": masked.images[0],
+    }
+)
 
 # %%
 # An unlabelled image that the network has not seen: its prediction, and the vote of segments, which needs no training.
 
 logits = teacher(unlabelled[16:])
 votes = segment_vote(logits.softmax(1), segments[16:])
-show({"image": unlabelled[16], "prediction": logits[0].argmax(0), "votes": votes.labels[0], "truth": truth[16]})
+show(
+    {
+        "image": unlabelled[16],
+        "prediction": logits[0].argmax(0),
+        "votes": votes.labels[0],
+        "truth": truth[16],
+    }
+)

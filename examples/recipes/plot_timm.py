@@ -16,13 +16,15 @@ from correspondence_losses import FPNFusionHead, SAMPoolingBlock
 
 torch.manual_seed(0)
 images = photographs("coffee", size=(144, 192))  # yours: (1, 3, 144, 192) here
-segments = segment(images)  # (1, 144, 192), from Segment Anything or any other method; 0 means "no segment"
+# (1, 144, 192), from Segment Anything or any other method; 0 means "no segment"
+segments = segment(images)
 
 # %%
 # The head takes the channels of the backbone's maps as timm gives them, finest first. It returns logits and the
 # features that they are computed from. Pooling needs these features and the segments.
 
-backbone = timm.create_model("resnet10t", features_only=True, pretrained=False)  # True for trained weights
+# pretrained=True for trained weights
+backbone = timm.create_model("resnet10t", features_only=True, pretrained=False)
 head = FPNFusionHead(backbone.feature_info.channels(), num_classes=22, fpn_channels=32)
 pooling = SAMPoolingBlock(in_channels=32)
 

@@ -15,7 +15,7 @@ from correspondence_losses import SAMPoolingBlock
 
 torch.manual_seed(0)
 labelled, labels = draw_scenes(2)  # synthetic images with labels
-unlabelled, truth = draw_scenes(2, target=True, seed=1)  # unlabelled images of another domain
+unlabelled, truth = draw_scenes(2, target=True, seed=1)  # images of another domain
 segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment"
 
 # %%
@@ -25,7 +25,9 @@ segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment
 model = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4)
 pooling = SAMPoolingBlock(in_channels=256)
 features = {}
-model.classifier[3].register_forward_hook(lambda module, inputs, output: features.update(fused=output))
+model.classifier[3].register_forward_hook(
+    lambda module, inputs, output: features.update(fused=output)
+)
 optimizer = torch.optim.Adam([*model.parameters(), *pooling.parameters()], lr=1e-3)
 
 # %%

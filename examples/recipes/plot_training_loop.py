@@ -16,10 +16,13 @@ from correspondence_losses import FPNFusionHead, SAMPoolingBlock
 
 torch.manual_seed(0)
 labelled, labels = draw_scenes(16)  # flat colours
-unlabelled, truth = draw_scenes(17, target=True, seed=1)  # texture, light, noise; the truth stays unseen
+# texture, light, noise; the truth stays unseen
+unlabelled, truth = draw_scenes(17, target=True, seed=1)
 segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment"
 
-backbone = timm.create_model("resnet10t", features_only=True, out_indices=(0, 1, 2), pretrained=False)
+backbone = timm.create_model(
+    "resnet10t", features_only=True, out_indices=(0, 1, 2), pretrained=False
+)
 head = FPNFusionHead(backbone.feature_info.channels(), num_classes=4, fpn_channels=32)
 pooling = SAMPoolingBlock(in_channels=32)
 modules = torch.nn.ModuleList([backbone, head, pooling])
@@ -32,8 +35,12 @@ optimizer = torch.optim.Adam(modules.parameters(), lr=3e-3)
 history = []
 for _ in range(61):
     batch = torch.randperm(16)[:2]
-    logits, features, _ = head(backbone(torch.cat([labelled[batch], unlabelled[batch]])), size=(96, 128))
-    terms = pooling.criterion.terms(pooling.project(features[2:], (96, 128)), segments[batch])
+    logits, features, _ = head(
+        backbone(torch.cat([labelled[batch], unlabelled[batch]])), size=(96, 128)
+    )
+    terms = pooling.criterion.terms(
+        pooling.project(features[2:], (96, 128)), segments[batch]
+    )
     supervised = cross_entropy(logits[:2], labels[batch])
     loss = supervised + 0.05 * (terms.invariance + terms.separation)
     optimizer.zero_grad()
@@ -45,7 +52,10 @@ for _ in range(61):
 # The terms over the steps.
 
 figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
-axis.semilogy(history, label=["cross-entropy, labelled", "invariance, unlabelled", "separation, unlabelled"])
+axis.semilogy(
+    history,
+    label=["cross-entropy, labelled", "invariance, unlabelled", "separation, unlabelled"],
+)
 axis.set_xlabel("step")
 axis.legend(fontsize=8)
 
@@ -56,4 +66,11 @@ modules.eval()
 with torch.no_grad():
     logits, features, _ = head(backbone(unlabelled[16:]), size=(96, 128))
     projection = pooling.project(features, (96, 128))
-show({"image": unlabelled[16], "projection": projection[0], "prediction": logits[0].argmax(0), "truth": truth[16]})
+show(
+    {
+        "image": unlabelled[16],
+        "projection": projection[0],
+        "prediction": logits[0].argmax(0),
+        "truth": truth[16],
+    }
+)

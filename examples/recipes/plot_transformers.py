@@ -14,17 +14,21 @@ from correspondence_losses import SAMPoolingBlock
 
 torch.manual_seed(0)
 labelled, labels = draw_scenes(2)
-unlabelled, truth = draw_scenes(2, target=True, seed=1)  # unlabelled images of another domain
+unlabelled, truth = draw_scenes(2, target=True, seed=1)  # images of another domain
 segments = truth + 1  # what a perfect segmenter would find; 0 means "no segment"
 
 # %%
 # A small model with random weights; ``SegformerForSemanticSegmentation.from_pretrained(...)`` for trained ones.
 
-config = SegformerConfig(num_labels=4, depths=[1] * 4, hidden_sizes=[16, 32, 64, 96], decoder_hidden_size=64)
+config = SegformerConfig(
+    num_labels=4, depths=[1] * 4, hidden_sizes=[16, 32, 64, 96], decoder_hidden_size=64
+)
 model = SegformerForSemanticSegmentation(config)
 pooling = SAMPoolingBlock(in_channels=config.decoder_hidden_size)
 features = {}
-model.decode_head.classifier.register_forward_pre_hook(lambda module, inputs: features.update(fused=inputs[0]))
+model.decode_head.classifier.register_forward_pre_hook(
+    lambda module, inputs: features.update(fused=inputs[0])
+)
 optimizer = torch.optim.Adam([*model.parameters(), *pooling.parameters()], lr=1e-3)
 
 # %%

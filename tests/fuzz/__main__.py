@@ -2,6 +2,8 @@
 
 import argparse
 import itertools
+import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -15,6 +17,10 @@ from fuzz_targets import TARGETS
 
 
 def main() -> int:
+    # Each target's process is forked from one that has imported PyTorch and the rest once; it finds modules by the
+    # environment only.
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    multiprocessing.set_forkserver_preload(["fuzz_targets"])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--first_seed", type=int, default=0)

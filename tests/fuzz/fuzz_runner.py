@@ -5,7 +5,6 @@ import os
 import re
 import resource
 import shutil
-import sys
 import tempfile
 import time
 import warnings
@@ -97,10 +96,7 @@ class _Worker:
     """A process that reads damaged files."""
 
     def __init__(self) -> None:
-        # A server that has imported PyTorch and the rest once; it finds modules by the environment only.
-        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["fuzz_targets"])
         self.connection, other = context.Pipe()
         self.folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
         self.process = context.Process(target=_work, args=(other, self.folder), daemon=True)

@@ -144,7 +144,7 @@ def worker(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.spawn(worker, (str(folder),), nprocs=RANKS)
+    mp.start_processes(worker, (str(folder),), nprocs=RANKS, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 

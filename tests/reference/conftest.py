@@ -73,5 +73,6 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For runs whose figures, most of the time that they take, are not looked at."""
+    """For runs whose figures and report, most of the time that they take, are not looked at."""
     monkeypatch.setattr(_Run, "_draw", lambda *_: None)
+    monkeypatch.setattr("correspondence_losses.reference.runs.run.write_report", lambda *_: None)

@@ -18,6 +18,7 @@ from correspondence_losses.reference.experiments import SelfTrainingSettings
 from correspondence_losses.reference.experiments.presets import load_presets, scale_names
 from correspondence_losses.reference.figures.plots import plot_legend
 from correspondence_losses.reference.files import write_text
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.command_line import preset_settings
 from correspondence_losses.reference.runs.run import launch, run
 from correspondence_losses.reference.runs.trained import TrainedModel
@@ -83,7 +84,8 @@ def adapt(
     model = TrainedModel(settings.output, accelerator=settings.accelerator)
     ways = replace(settings.prediction_ways(), segmenter=settings.segmenter)
     report = []
-    for frame, name in tqdm(names_without_endings(frames).items(), desc="labelling", unit="image"):
+    names = names_without_endings(frames)
+    for frame, name in progress_bar(names.items(), stage="labelling", unit="image", total=len(names)):
         image = source.image(frame)
         found = model.predict(image, ways, segments.load(frame))
         write_labels(output, name, image, found.best().to("cpu").numpy().astype(np.uint8), opacity)

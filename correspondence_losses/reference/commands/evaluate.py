@@ -1,10 +1,8 @@
 """``evaluate``: score a run's model class by class."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -15,6 +13,7 @@ from correspondence_losses.reference.engine.prediction import PredictionWays
 from correspondence_losses.reference.experiments.record import plain, versions
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.files import write_json
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.trained import TrainedModel
 from correspondence_losses.reference.segments import Segmenter
 
@@ -80,7 +79,7 @@ def evaluate(
         lambda frame: torch.from_numpy(source.label(frame)).long(),
         frames,
         source.class_names,
-        lambda names: tqdm(names, desc="evaluating", unit="frame", leave=False),
+        lambda names: progress_bar(names, stage="evaluating", unit="frame"),
     )
     scores = of_ways["plain"]
     where = {"root": str(source.root), "layout": source.layout, "split": settings.evaluation, "frames": len(frames)}
@@ -93,8 +92,8 @@ def evaluate(
             "run": str(run),
             "step": model.step,
             "data": where,
-            **_record(scores),
-            "prediction": {"settings": plain(ways), "ways": {way: _record(found) for way, found in of_ways.items()}},
+            **scores.record(),
+            "prediction": {"settings": plain(ways), "ways": {way: found.record() for way, found in of_ways.items()}},
             "versions": versions(),
         }
         write_json(output, record)
@@ -105,26 +104,16 @@ def main(arguments: Sequence[str]) -> None:
     call(evaluate, "evaluate", arguments)
 
 
-def _record(scores: SegmentationScores) -> dict[str, Any]:
-    truth, predicted = scores.confusion.sum(1).tolist(), scores.confusion.sum(0).tolist()
-    classes = {
-        name: {"iou": None if math.isnan(iou) else iou, "pixels": truth[i], "predicted_pixels": predicted[i]}
-        for i, (name, iou) in enumerate(zip(scores.class_names, scores.iou.tolist(), strict=True))
-    }
-    means = {name: value for name, value in scores.metrics().items() if not name.startswith("iou/")}
-    return {**means, "classes": classes}
-
-
 def _ways_table(of_ways: Mapping[str, SegmentationScores]) -> str:
     lines = ["", f"{'mean IoU by the way to predict, %':<36}{'present':>10}{'objects':>10}"]
     for way, scores in of_ways.items():
-        record = _record(scores)
+        record = scores.record()
         lines.append(f"{way:<36}{100 * record['mean_iou']:>10.2f}{100 * record['mean_iou_objects']:>10.2f}")
     return "\n".join(lines)
 
 
 def _table(scores: SegmentationScores) -> str:
-    record = _record(scores)
+    record = scores.record()
     lines = [f"{'class':<24}{'IoU, %':>8}{'pixels':>12}{'predicted':>12}"]
     lines += [
         f"{name:<24}{100 * row['iou']:>8.2f}{row['pixels']:>12}{row['predicted_pixels']:>12}"

@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from correspondence_losses.reference.commands import call
 from correspondence_losses.reference.data import ImageFolder
@@ -15,6 +14,7 @@ from correspondence_losses.reference.engine.prediction import PredictionWays
 from correspondence_losses.reference.figures.colors import PALETTE, colorize
 from correspondence_losses.reference.figures.plots import plot_legend
 from correspondence_losses.reference.files import atomic_path
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.trained import TrainedModel
 from correspondence_losses.reference.segments import Segmenter
 
@@ -61,7 +61,8 @@ def predict(
     )
     source = ImageFolder(images)
     model = TrainedModel(run, accelerator=accelerator)
-    for frame, name in tqdm(names_without_endings(source.frames()).items(), desc="predicting", unit="image"):
+    names = names_without_endings(source.frames())
+    for frame, name in progress_bar(names.items(), stage="predicting", unit="image", total=len(names)):
         image = source.image(frame)
         classes = model.predict(image, ways).best().to("cpu").numpy().astype(np.uint8)
         write_labels(output, name, image, classes, opacity)

@@ -1,5 +1,6 @@
 """Mean IoU as YCB-Video's users compute it: one confusion matrix over all frames, then the classes' mean."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,19 @@ class SegmentationScores:
             "pixel_accuracy": (self.confusion.diagonal().sum() / self.confusion.sum()).item(),
             **{f"iou/{self.class_names[i]}": iou[i].item() for i in present.nonzero().flatten().tolist()},
         }
+
+    def record(self) -> dict[str, Any]:
+        """The means of :meth:`metrics`, and for each class its score, its pixels and those predicted to be of it.
+
+        The score is ``None`` for a class that is neither in the truth nor predicted.
+        """
+        truth, predicted = self.confusion.sum(1).tolist(), self.confusion.sum(0).tolist()
+        classes = {
+            name: {"iou": None if math.isnan(iou) else iou, "pixels": truth[i], "predicted_pixels": predicted[i]}
+            for i, (name, iou) in enumerate(zip(self.class_names, self.iou.tolist(), strict=True))
+        }
+        means = {name: value for name, value in self.metrics().items() if not name.startswith("iou/")}
+        return {**means, "classes": classes}
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a run has logged so far: part of its checkpoint, and mirrored to CSV files and TensorBoard."""
+"""What a run has logged so far: part of its checkpoint, and mirrored to CSV files and a logger."""
 
 import csv
 import io
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard.writer import SummaryWriter
+from lightning_fabric.loggers import Logger
 
+from correspondence_losses.reference.engine.loggers import LoggerName, create_logger
 from correspondence_losses.reference.files import write_text
 
 __all__ = ["History"]
@@ -22,19 +23,21 @@ class History:
     ``seconds``, the time spent so far.
 
     Args:
-        folder: Where ``training.csv``, ``evaluation.csv`` and TensorBoard's events go; ``None`` writes nothing (all
+        folder: Where ``training.csv``, ``evaluation.csv`` and what the logger writes go; ``None`` writes nothing (all
             processes but the first).
         interval: Training terms are averaged over this many steps a row.
+        logger: What the rows go to besides, as they come.
     """
 
-    def __init__(self, folder: Path | None, interval: int) -> None:
+    def __init__(self, folder: Path | None, interval: int, logger: LoggerName = "tensorboard") -> None:
         self.training: list[Row] = []
         self.evaluation: list[Row] = []
         self.seconds = 0.0
         self.interval = interval
         self._sums: Row = {}
         self._folder = folder
-        self._writer: SummaryWriter | None = None
+        self._logger_name = logger
+        self._logger: Logger | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return all rows, and the sums of the row that is not yet full, as plain values."""
@@ -61,7 +64,7 @@ class History:
         self._log("evaluation", step, metrics)
 
     def flush(self) -> None:
-        """Bring the CSV files and the event file up to date."""
+        """Bring the CSV files and the logger's up to date."""
         if self._folder is None:
             return
         for name, rows in (("training", self.training), ("evaluation", self.evaluation)):
@@ -71,20 +74,19 @@ class History:
                 writer.writeheader()
                 writer.writerows(rows)
                 write_text(self._folder / f"{name}.csv", text.getvalue())
-        if self._writer is not None:
-            self._writer.flush()
+        if self._logger is not None:
+            self._logger.save()
 
     def close(self) -> None:
         """Flush and close the files."""
         self.flush()
-        if self._writer is not None:
-            self._writer.close()
+        if self._logger is not None:
+            self._logger.finalize("success")
 
     def _log(self, group: str, step: int, values: Mapping[str, float]) -> None:
         if self._folder is None:
             return
-        if self._writer is None:
-            # Events past the step that a resumed run starts from are hidden.
-            self._writer = SummaryWriter(self._folder / "tensorboard", purge_step=step)
-        for name, value in values.items():
-            self._writer.add_scalar(f"{group}/{name}", value, step)
+        if self._logger is None:
+            self._logger = create_logger(self._logger_name, self._folder, step)
+        if self._logger is not None:
+            self._logger.log_metrics({f"{group}/{name}": value for name, value in values.items()}, step)

@@ -22,6 +22,7 @@ from correspondence_losses.reference.engine.history import History
 from correspondence_losses.reference.engine.optimizer import set_learning_rate
 from correspondence_losses.reference.engine.plan import TrainingPlan
 from correspondence_losses.reference.engine.sealed import Sealed, opened_inside
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.seeding import seed_step
 
 __all__ = ["Interrupted", "NonFiniteLossError", "train"]
@@ -190,8 +191,8 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
 
 
 def _progress(fabric: Fabric, step: int, plan: TrainingPlan, history: History) -> "tqdm[Any]":
-    progress: tqdm[Any] = tqdm(
-        total=plan.num_steps, initial=step, desc="training", unit="step", disable=fabric.global_rank > 0
+    progress = progress_bar(
+        stage="training", unit="step", total=plan.num_steps, done=step, shown=fabric.global_rank == 0
     )
     progress.set_postfix(_postfix({}, history), refresh=False)
     return progress

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from correspondence_losses.reference.data import FrameSource, spread
 from correspondence_losses.reference.experiments.family import FamilySettings
@@ -19,6 +18,7 @@ from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.plots import plot_images
 from correspondence_losses.reference.files import atomic_path
 from correspondence_losses.reference.models.cut import CUTModel
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.streams.crops import CropStream
 from correspondence_losses.reference.streams.images import Augmentation, as_image
 
@@ -92,7 +92,7 @@ def refine_frames(
         device: Of the model.
         progress: Whether to show a progress bar.
     """
-    for source, frame in tqdm(frames, desc="refining", unit="image", disable=not progress):
+    for source, frame in progress_bar(frames, stage="refining", unit="image", shown=progress):
         path = folder / f"{frame}-color.png"
         if not path.exists():
             with atomic_path(path) as temporary:

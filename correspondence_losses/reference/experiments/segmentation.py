@@ -16,6 +16,7 @@ from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import colorize_segments, projection_image
+from correspondence_losses.reference.figures.panels import save_panels
 from correspondence_losses.reference.figures.plots import Panel, plot_images
 from correspondence_losses.reference.models.backbone import Backbone
 from correspondence_losses.reference.models.heads import PyramidHead, create_head
@@ -185,3 +186,4 @@ class SegmentationTask(Task):
             rows.append([(frame, image), ("segments", colorize_segments(image, segments)), *panels])
         if rows and write:
             plot_images(folder / "segments.png", rows, f"Unlabelled images ({self.settings.segmenter.name})")
+            save_panels(folder / "segments", rows)

@@ -51,7 +51,7 @@ class SelfTrainingSettings(SegmentationSettings):
     class_thresholds: bool = True
     rare_class_temperature: float = 0.01
     supervised_epochs: int = 2
-    least_objects: float = 0.1
+    least_objects: float = 0.02
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""

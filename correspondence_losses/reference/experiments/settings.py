@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from correspondence_losses.reference.engine.loggers import LoggerName
 from correspondence_losses.reference.engine.plan import TrainingPlan
 from correspondence_losses.reference.engine.prediction import PredictionWays, check_scales
 from correspondence_losses.reference.models.backbone import Backbone, BatchNorm
@@ -81,6 +82,9 @@ class RunSettings(TrainingPlan):
             predicted with; 0 takes the trained weights themselves.
         average_epochs: The result is the mean over the evaluations of the last so many epochs.
         log_every: Training terms are averaged over this many steps.
+        logger: Where terms and scores are logged besides the CSV files: ``"tensorboard"``, ``"csv"``, ``"wandb"``,
+            ``"mlflow"`` or ``"none"``. Weights & Biases and MLflow read their own variables, such as ``WANDB_MODE`` and
+            ``MLFLOW_TRACKING_URI``.
         num_workers: Processes that read images, for each training process.
         accelerator: Fabric's, such as ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: Number of processes on this machine, or ``"auto"``.
@@ -123,6 +127,7 @@ class RunSettings(TrainingPlan):
     weight_average: float = 0.0
     average_epochs: int = 20
     log_every: int = 50
+    logger: LoggerName = "tensorboard"
     num_workers: int = 2
     accelerator: str = "auto"
     devices: int | Literal["auto"] = 1

@@ -1,5 +1,8 @@
 """Backbones of timm: the maps of their last stages, the weights that they start from, and their normalisation."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -140,7 +143,8 @@ def _create(name: str, pretrained: bool, file: Path | None) -> tuple[Any, dict[s
         weights = packaged_weights(name)
     download = pretrained and weights is None
     try:
-        network = _network(name, download, weights)
+        with _no_word_of_heads():
+            network = _network(name, download, weights)
     except Exception as error:  # timm, its hub client and safetensors each raise errors of their own
         if not download:
             raise ValueError(f"backbone {name!r} has no feature maps: {error}") from error
@@ -165,6 +169,21 @@ def _network(name: str, download: bool, weights: BackboneWeights | None) -> Any:
     if weights is not None:
         options["pretrained_cfg_overlay"] = {"state_dict": _of_features(name, weights)}
     return timm.create_model(name, features_only=True, out_indices=_LAST_STAGES, **options)
+
+
+@contextmanager
+def _no_word_of_heads() -> Iterator[None]:
+    """Of weights of a head that a network does not have, timm warns, and a user can do nothing about them."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Unexpected keys")
+
+    logger = logging.getLogger("timm.models._builder")
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
 
 
 def _of_features(name: str, weights: BackboneWeights) -> dict[str, Tensor]:

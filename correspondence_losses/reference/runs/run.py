@@ -31,17 +31,20 @@ from correspondence_losses.reference.experiments import FAMILIES, FamilySettings
 from correspondence_losses.reference.experiments.record import plain, versions
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.figures.colors import colorize
+from correspondence_losses.reference.figures.panels import save_panels
 from correspondence_losses.reference.figures.plots import Panel, plot_curves, plot_predictions
 from correspondence_losses.reference.files import empty_folder, held_folder, read_json, write_json
 from correspondence_losses.reference.models.backbone import Backbone, has_batch_norm
 from correspondence_losses.reference.models.self_training import SelfTrainingModel
+from correspondence_losses.reference.progress import progress_bar
+from correspondence_losses.reference.runs.report import write_report
 from correspondence_losses.reference.seeding import seed_step
 from correspondence_losses.reference.streams.batches import StepSampler, loader
 
 __all__ = ["PLACE", "check_same_settings", "launch", "run"]
 
 PLACE = {
-    "scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every",
+    "scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every", "logger",
     "prediction_scales", "prediction_mirror", "prediction_votes",
 }  # fmt: skip
 """Settings of where and how a run is computed and predicted with, which may change when it is continued."""
@@ -55,8 +58,8 @@ def run(settings: FamilySettings, *, fabric: Fabric | None = None) -> dict[str, 
     """Train, evaluate and draw one run; continue it where its folder holds an unfinished one.
 
     The folder ``settings.output`` then holds ``settings.json``, ``checkpoint.pt``, ``training.csv``,
-    ``evaluation.csv``, TensorBoard's events, ``results.json`` and the figures. A run of several stages has a folder
-    for each but the last in it.
+    ``evaluation.csv``, ``scores.json`` of the last evaluation, what the logger writes, ``results.json``, the figures,
+    and ``report.html``, which shows all of it. A run of several stages has a folder for each but the last in it.
 
     Args:
         settings: What to run, of any family.
@@ -160,7 +163,7 @@ class _Run:
 
     def run(self) -> dict[str, Any]:
         settings = self.settings
-        history = History(settings.output if self.is_first else None, settings.log_every)
+        history = History(settings.output if self.is_first else None, settings.log_every, settings.logger)
         train(
             self.fabric,
             self.model,
@@ -180,8 +183,10 @@ class _Run:
         results = {**self._results(history), **prediction}
         if self.is_first:
             write_json(settings.output / "results.json", results)
+            report = settings.output / "report.html"
+            write_report(report, [settings.output])
             score = f"mean IoU {100 * results['mean_iou']:.2f} % on {settings.evaluation}; " if self.frames else ""
-            tqdm.write(f"{score}see {settings.output}")
+            tqdm.write(f"{score}see {report}")
         self.fabric.barrier()
         return results
 
@@ -199,7 +204,10 @@ class _Run:
 
     def _evaluate(self) -> Mapping[str, float]:
         self.model.eval()
-        return self._scores().metrics()
+        scores = self._scores()
+        if self.is_first:
+            write_json(self.settings.output / "scores.json", scores.record())
+        return scores.metrics()
 
     def _scores(self) -> SegmentationScores:
         source = self.data.source
@@ -209,7 +217,7 @@ class _Run:
             lambda frame: torch.from_numpy(source.label(frame)).long(),
             self.frames,
             source.class_names,
-            lambda frames: tqdm(frames, desc="evaluating", leave=False, disable=not self.is_first),
+            lambda frames: progress_bar(frames, stage="evaluating", unit="frame", nested=True, shown=self.is_first),
         )
 
     def _score_ways(self) -> dict[str, Any]:
@@ -224,7 +232,7 @@ class _Run:
             lambda frame: torch.from_numpy(source.label(frame)).long(),
             self.frames,
             source.class_names,
-            lambda frames: tqdm(frames, desc="predicting in several ways", leave=False, disable=not self.is_first),
+            lambda frames: progress_bar(frames, stage="predicting in several ways", unit="frame", shown=self.is_first),
         )
         return {"prediction": {"settings": plain(ways), "ways": {way: of.metrics() for way, of in scores.items()}}}
 
@@ -253,6 +261,7 @@ class _Run:
             ])  # fmt: skip
         if rows and self.is_first:
             plot_predictions(folder / "predictions.png", rows, "Predictions", source.class_names, sorted(shown))
+            save_panels(folder / "predictions", rows)
         self.task.draw(self.model, folder, write=self.is_first)
 
     def _prepare_folder(self) -> None:

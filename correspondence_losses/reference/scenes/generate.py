@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.files import read_size
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.data.ycb_meta import read_meta
 from correspondence_losses.reference.files import read_json, write_json, write_text
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.scenes.arrange import SceneMaker
 from correspondence_losses.reference.scenes.domains import SYNTHETIC, TARGET
 from correspondence_losses.reference.scenes.embedded import EmbeddedRenderer
@@ -318,7 +318,9 @@ def _render_all(
         import_stillleben()  # the one message that it is missing, before anything is written or a process started
     _check_same_settings(root, settings, record)
     todo = [job for job in jobs if not frame_is_complete(root / job.name, video=job.video)]
-    bar = tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="scenes", unit="image", disable=not progress)
+    bar = progress_bar(
+        stage="rendering", unit="image", total=len(jobs), done=len(jobs) - len(todo), shown=progress and bool(todo)
+    )
     with bar:
         if workers == 1 or len(todo) <= 1:
             _run_here(root, settings, todo, bar.update)

@@ -77,8 +77,7 @@ def _reduced(texture: FloatImage, factor: int) -> FloatImage:
     """Return the means of blocks of factor x factor texels."""
     rows, columns = texture.shape[0] // factor, texture.shape[1] // factor
     whole = texture[: rows * factor, : columns * factor]
-    reduced: FloatImage = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
-    return reduced
+    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
 
 
 def _look_up(texture: FloatImage, uv: FloatArray) -> FloatImage:

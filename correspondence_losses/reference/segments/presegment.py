@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from correspondence_losses import __version__
 from correspondence_losses.functional import paint_masks
 from correspondence_losses.reference.data import BackgroundLike, FrameSource, ImageFolder, open_dataset
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.segments.cache import SegmentCache
 from correspondence_losses.reference.segments.sam import SAMSegmenter
 from correspondence_losses.reference.segments.segmenter import Segmenter
@@ -55,7 +55,8 @@ def presegment(
     versions = {"correspondence-losses": __version__, **segmenter.versions()}
     cache = SegmentCache.open_or_create(cache_dir, identity, versions)
     missing = [frame for frame in dict.fromkeys(frames) if frame not in cache]
-    for frame in tqdm(missing, desc=f"Segmenting ({segmenter.name})", unit="image", disable=not progress):
+    stage = f"segmenting ({segmenter.name})"
+    for frame in progress_bar(missing, stage=stage, unit="image", shown=progress and bool(missing)):
         image = source.image(frame)
         cache.save(frame, _segments(segmenter, image, min_area))
     return cache

@@ -109,6 +109,19 @@ def test_names(settings, names):
     assert list(ways.predict(Model(), image(), SIZE).probabilities) == names
 
 
+def test_segments_that_are_known_are_not_made_again():
+    class Never(Halves):
+        def __call__(self, image: NDArray[np.uint8]) -> Sequence[NDArray[np.bool_]]:
+            raise AssertionError("segmented again")
+
+    known = np.zeros((50, 70), np.uint16)
+    known[:, :35] = 1
+    model = Model()
+    found = PredictionWays(segmenter=Never()).predict(model, image(), SIZE, known)
+    expected = PredictionWays(segmenter=Halves()).predict(model, image(), SIZE)
+    assert torch.equal(found.probabilities["votes"], expected.probabilities["votes"])
+
+
 def test_unsure_segments_do_not_vote():
     found = PredictionWays(segmenter=Halves(), min_confidence=1.0).predict(Model(), image(), SIZE)
     assert torch.equal(found.probabilities["votes"], found.probabilities["plain"])

@@ -1,5 +1,6 @@
 """Backbones: the weights that they start from, their own normalisation, and what of them is frozen."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from skimage import data as pictures
 from torch import Tensor, nn
 
-from correspondence_losses.reference.models.backbone import Backbone, has_batch_norm
+from correspondence_losses.reference.models.backbone import Backbone, _no_word_of_heads, has_batch_norm
 from correspondence_losses.reference.models.weights import WeightsError, packaged_weights, read_weights
 
 LITE = "tf_efficientnet_lite0"
@@ -120,6 +121,15 @@ def test_weights_in_timm_s_layout(tmp_path: Path, kind: str, name: str) -> None:
     expected = whole.forward_intermediates((images - backbone.mean) / backbone.std, intermediates_only=True)
     for ours, theirs in zip(backbone(images), expected[-4:], strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_of_timm_s_warnings_only_those_remain_that_a_user_can_act_on(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("timm.models._builder")
+    with _no_word_of_heads():
+        logger.warning("Unexpected keys (classifier.bias) found while loading pretrained weights.")
+        logger.warning("Missing keys (stem.weight) discovered while loading pretrained weights.")
+    logger.warning("Unexpected keys of another program")
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["Missing", "Unexpected"]
 
 
 def _saved(tmp_path: Path, state: dict[str, Tensor]) -> Path:

@@ -106,7 +106,7 @@ def test_every_preset_runs(preset: str, data: Path, tmp_path: Path, without_figu
         "data": str(data), "output": str(tmp_path / "run"), "evaluation": "val", "backbone": "convnext_atto",
         "pretrained": False, "image_size": [32, 64], "fpn_channels": 4, "batch_size": 1, "epochs": 2,
         "supervised_epochs": 1, "steps_per_epoch": 1, "prediction_scales": [1.0], "num_workers": 0,
-        "accelerator": "cpu", "average_epochs": 1,
+        "accelerator": "cpu", "average_epochs": 1, "log_every": 1,
     }  # fmt: skip
     results = run(preset_settings(preset, changes=changes))
     terms = results["last_training_terms"]

@@ -22,6 +22,7 @@ from correspondence_losses.reference.runs.run import run
 from correspondence_losses.reference.runs.sweep import sweep
 
 ROWS = ("fpn", "fpn_real")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 @pytest.fixture(scope="module")

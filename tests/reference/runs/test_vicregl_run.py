@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from processes import run_in_two_processes
 from runs import assert_same_numbers
 from ycb_layouts import real_sample
 
@@ -30,7 +29,6 @@ from correspondence_losses.reference.runs.trained import TrainedModel
 from correspondence_losses.reference.segments import FelzenszwalbSegmenter
 from correspondence_losses.reference.streams import arrangements
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "ycb_vicregl.py"
 PRESETS = {name: preset for name, preset in load_presets().items() if preset.table in ("4.1", "4.2", "4.3")}
 
 
@@ -174,7 +172,7 @@ def test_a_joint_run_leaves_its_results(joint: VICRegLSettings) -> None:
     assert results["data"]["arrangement"] == "unpaired"
     assert results["data"]["seed_frames"] == results["data"]["labelled_frames"] == 3
     assert {path.name for path in (joint.output / "figures").iterdir()} == {
-        "curves.png", "matches.png", "predictions.png", "segments.png", "views.png",
+        "curves.png", "matches.png", "predictions", "predictions.png", "segments.png", "views.png",
     }  # fmt: skip
     for row in read_checkpoint(joint.output / "checkpoint.pt")["history"]["training"]:
         assert row["loss"] == pytest.approx(0.1 * row["vicregl"] + 0.2 * row["sam"] + row["segmentation"], rel=1e-5)
@@ -250,7 +248,7 @@ def test_heads_share_a_backbone(separate: VICRegLSettings, tmp_path: Path, steps
 def test_two_processes_train_as_one_with_the_same_global_batch(
     training: str, joint: VICRegLSettings, tmp_path: Path
 ) -> None:
-    """Real gloo processes, started as a user starts them."""
+    """Real gloo processes, with the settings that a file and the command line give."""
     one = dataclasses.replace(
         joint,
         output=tmp_path / "one",
@@ -263,14 +261,13 @@ def test_two_processes_train_as_one_with_the_same_global_batch(
         learning_rate=1e-4,
     )
     run(one)
-    arguments = f"--preset unpaired_sam --config {tmp_path / 'settings.yaml'} --output {tmp_path / 'two'} "
-    arguments += "--devices 2 --batch_size 2"
+    arguments = f"--config {tmp_path / 'settings.yaml'} --output {tmp_path / 'two'} --devices 2 --batch_size 2"
     settings = {
         **plain(one),
         "segmenter": {"class_path": "FelzenszwalbSegmenter", "init_args": one.segmenter.settings()},
     }
     (tmp_path / "settings.yaml").write_text(json.dumps(settings))
-    subprocess.run([sys.executable, str(EXAMPLE), *arguments.split()], check=True, capture_output=True)
+    run_in_two_processes(preset_settings("unpaired_sam", args=arguments.split()))
     for folder in ["."] if training == "joint" else ["backbone", "."]:
         rows = [
             [[float(value) for value in line.split(",")] for line in text.splitlines()[1:]]
