@@ -21,7 +21,7 @@ class SimpleFeaturePyramid(ModuleWithSettings):
 
     The default makes maps at 1/4, 1/8, 1/16 and 1/32 of the image for patches of 16, what
     :class:`~correspondence_losses.blocks.FPNFusionHead` and :class:`~correspondence_losses.blocks.RefineNet` take:
-    give them :attr:`pyramid_channels`. For patches of 14 (DINOv2) these are at 1/3.5, 1/7, 1/14 and 1/28, which suits
+    give them ``pyramid_channels``. For patches of 14 (DINOv2) these are at 1/3.5, 1/7, 1/14 and 1/28, which suits
     the heads as well. For patches of 8 give ``scale_factors=(2, 1, 0.5, 0.25)``.
 
     Args:

@@ -28,7 +28,7 @@ class MixedImages(NamedTuple):
     labels: Tensor
     """(b, H, W), int64."""
     pasted: Tensor
-    """(b, H, W), bool: the pixels that come from the labelled images."""
+    """The pixels that come from the labelled images, (b, H, W), bool."""
 
 
 class MaskedImages(NamedTuple):
@@ -37,7 +37,7 @@ class MaskedImages(NamedTuple):
     images: Tensor
     """(b, c, H, W), with the hidden pixels replaced."""
     hidden: Tensor
-    """(b, H, W), bool: the pixels that are hidden."""
+    """The pixels that are hidden, (b, H, W), bool."""
 
 
 def class_mix(

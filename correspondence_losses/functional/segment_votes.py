@@ -16,13 +16,13 @@ class SegmentVotes(NamedTuple):
     """What :func:`segment_vote` returns. An empty segment has probabilities and confidence 0."""
 
     labels: Tensor
-    """(..., H, W): the most probable class of each pixel after the vote, int64."""
+    """The most probable class of each pixel after the vote, (..., H, W), int64."""
     probabilities: Tensor
-    """(..., c, H, W): those of the pixels after the vote."""
+    """Those of the pixels after the vote, (..., c, H, W)."""
     segment_probabilities: Tensor
-    """(..., s, c): what each segment votes for."""
+    """What each segment votes for, (..., s, c)."""
     confidence: Tensor
-    """(..., s): the probability of each segment's most probable class."""
+    """The probability of each segment's most probable class, (..., s)."""
 
 
 def segment_vote(
