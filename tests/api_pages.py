@@ -52,7 +52,7 @@ def sections() -> dict[str, list[tuple[str, str]]]:
         "Losses": [*PAIRS],
         "Terms of losses, statistics, masks and mixed images": [(name, "") for name in (*TERMS, *rest)],
         "Matches and views": [
-            *((name, "") for name in (*MATCHES, *FILTERS)),
+            *((name, "") for name in (*MATCHES, *FILTERS, "on_matches")),
             ("ViewGrid.from_transform", ""),
             ("", "MultiCrop"),
         ],

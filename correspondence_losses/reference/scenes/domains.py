@@ -77,17 +77,26 @@ def _webcam(rng: Rng) -> Sensor:
     )
 
 
+def _any_table(rng: Rng) -> Texture:
+    """Anything, and wood more often than that gives it: a wooden table should not be taken for a wooden object."""
+    return _wooden(rng) if rng.random() < 0.25 else surface(rng)
+
+
 def _table_top(rng: Rng) -> Texture:
     """Wood, or a dull cloth or board."""
-    base = rng.uniform(60, 200)
-    light = tuple(int(c) for c in np.clip(base * np.array([1.0, 0.8, 0.6]) + rng.normal(0, 12, 3), 5, 250))
-    dark = tuple(int(c * 0.7) for c in light)
     if rng.random() < 0.7:
-        return wood(rng, ((light[0], light[1], light[2]), (dark[0], dark[1], dark[2])), float(rng.uniform(8, 30)), 512)
+        return _wooden(rng)
     texture = surface(rng, 512).astype(np.float32)
     grey = texture.mean(axis=-1, keepdims=True)
     cloth: Texture = (0.7 * grey + 0.3 * texture).astype(np.uint8)
     return cloth
+
+
+def _wooden(rng: Rng) -> Texture:
+    base = rng.uniform(60, 200)
+    light = tuple(int(c) for c in np.clip(base * np.array([1.0, 0.8, 0.6]) + rng.normal(0, 12, 3), 5, 250))
+    dark = tuple(int(c * 0.7) for c in light)
+    return wood(rng, ((light[0], light[1], light[2]), (dark[0], dark[1], dark[2])), float(rng.uniform(8, 30)), 512)
 
 
 SYNTHETIC = Domain(
@@ -97,7 +106,7 @@ SYNTHETIC = Domain(
     clutter=(0, 4),
     half_extent=(0.2, 1.0),
     environment=studio_environment,
-    table=surface,
+    table=_any_table,
     material=_any_material,
     sensor=_perfect_sensor,
 )
