@@ -109,6 +109,25 @@ def check_not_empty(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} must not be empty, got shape {tuple(tensor.shape)}")
 
 
+def check_vectors(name: str, vectors: Tensor, valid: Tensor | None, wanted: str = "(..., n, d)") -> None:
+    """Raise unless ``vectors`` are floating point, of two dimensions or more, and ``valid`` says which count."""
+    check_floating(name, vectors)
+    check_rank(name, vectors, 2, wanted, exact=False)
+    check_not_empty(name, vectors)
+    if valid is not None:
+        check_bool("valid", valid)
+        check_shape("valid", valid, vectors.shape[:-1], f"that of {name} without its last dimension")
+        check_same_device("valid", valid, name, vectors)
+
+
+def check_vector_pair(z1: Tensor, z2: Tensor, valid: Tensor | None, wanted: str = "(..., n, d)") -> None:
+    """Raise unless :func:`check_vectors` admits ``z1``, and ``z2`` are such vectors too, of its shape."""
+    check_vectors("z1", z1, valid, wanted)
+    check_floating("z2", z2)
+    check_shape("z2", z2, z1.shape, "that of z1")
+    check_same_device("z2", z2, "z1", z1)
+
+
 def check_same_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
     """Raise ``ValueError`` unless both tensors lie on one device."""
     if tensor.device != other.device:

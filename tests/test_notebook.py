@@ -1,11 +1,11 @@
 """The notebook is what the recipe makes of it, and runs in Jupyter from its first cell to its last."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "notebook.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the documentation is not in this distribution")
@@ -13,12 +13,7 @@ pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the documentation i
 
 @pytest.fixture(scope="module")
 def made() -> Any:
-    specification = importlib.util.spec_from_file_location("notebook", SCRIPT)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_it_is_up_to_date(made: Any) -> None:

@@ -1,11 +1,11 @@
 """The check of a release finds each thing that is wrong, and says what is still to be set here."""
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 import correspondence_losses
 
@@ -16,12 +16,7 @@ pytestmark = pytest.mark.skipif(not CHECK.exists(), reason="the documentation is
 
 @pytest.fixture(scope="module")
 def check() -> Any:
-    specification = importlib.util.spec_from_file_location("check_release", CHECK)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script(CHECK)
 
 
 GOOD = {

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from correspondence_losses._checks import (
-    check_bool,
     check_count,
     check_floating,
     check_not_empty,
@@ -14,6 +13,8 @@ from correspondence_losses._checks import (
     check_rank,
     check_same_device,
     check_shape,
+    check_vector_pair,
+    check_vectors,
 )
 from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32, matmul
@@ -82,7 +83,7 @@ def sigreg_loss(
     """
     check_sigreg_settings(num_slices, num_points, max_t)
     check_reduction(reduction)
-    _check_vectors("z", z, valid)
+    check_vectors("z", z, valid, "(..., d)")
     vectors = at_least_float32(z).flatten(0, -2)
     weights = torch.ones_like(vectors[:, 0], dtype=torch.bool) if valid is None else valid.flatten()
     directions = _directions(vectors, directions, num_slices)
@@ -164,10 +165,7 @@ def lejepa_terms(
 ) -> LeJEPATerms:
     """Return the terms of :func:`lejepa_loss`, whose arguments it takes."""
     check_lejepa_settings(sigreg_weight, num_slices, num_points, max_t)
-    _check_vectors("z1", z1, valid)
-    check_floating("z2", z2)
-    check_shape("z2", z2, z1.shape, "that of z1")
-    check_same_device("z2", z2, "z1", z1)
+    check_vector_pair(z1, z2, valid, "(..., d)")
     first, second = at_least_float32(z1).flatten(0, -2), at_least_float32(z2).flatten(0, -2)
     weights = torch.ones_like(first[:, 0], dtype=torch.bool) if valid is None else valid.flatten()
     directions = _directions(first, directions, num_slices)
@@ -194,16 +192,6 @@ def check_sigreg_settings(num_slices: int, num_points: int, max_t: float) -> Non
     if num_points < 3 or num_points % 2 == 0:
         raise ValueError(f"num_points must be odd and at least 3, got {num_points}")
     check_positive("max_t", max_t)
-
-
-def _check_vectors(name: str, z: Tensor, valid: Tensor | None) -> None:
-    check_floating(name, z)
-    check_rank(name, z, 2, "(..., d)", exact=False)
-    check_not_empty(name, z)
-    if valid is not None:
-        check_bool("valid", valid)
-        check_shape("valid", valid, z.shape[:-1], f"that of {name} without d")
-        check_same_device("valid", valid, name, z)
 
 
 def _directions(vectors: Tensor, directions: Tensor | None, num_slices: int) -> Tensor:

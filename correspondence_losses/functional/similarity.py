@@ -5,15 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from correspondence_losses._checks import (
-    check_bool,
-    check_floating,
-    check_not_empty,
-    check_positive,
-    check_rank,
-    check_same_device,
-    check_shape,
-)
+from correspondence_losses._checks import check_positive, check_same_device, check_shape, check_vectors
 from correspondence_losses._precision import at_least_float32, matmul
 from correspondence_losses._reduction import Reduction, check_choice, check_reduction, reduce
 from correspondence_losses.functional.alignment import ElementReduction
@@ -195,18 +187,13 @@ def _prepared(
     features: Tensor, targets: Tensor, valid: Tensor | None, detach_target: bool, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Check the inputs; return both in float32 or better, 0 where not valid, and which are valid."""
-    for name, vectors in (("features", features), ("targets", targets)):
-        check_floating(name, vectors)
-        check_rank(name, vectors, 2, "(..., k, d)", exact=False)
-        check_not_empty(name, vectors)
+    check_vectors("features", features, valid, "(..., k, d)")
+    check_vectors("targets", targets, None, "(..., k, d)")
     check_shape("targets", targets, (*features.shape[:-1], targets.shape[-1]), "that of features, but for d")
     check_same_device("targets", targets, "features", features)
     check_reduction(reduction)
     if valid is None:
         valid = torch.ones(features.shape[:-1], dtype=torch.bool, device=features.device)
-    check_bool("valid", valid)
-    check_shape("valid", valid, features.shape[:-1], "that of features without d")
-    check_same_device("valid", valid, "features", features)
     dtype = torch.promote_types(features.dtype, targets.dtype)
     features, targets = (
         at_least_float32(vectors.to(dtype)).masked_fill(~valid.unsqueeze(-1), 0) for vectors in (features, targets)

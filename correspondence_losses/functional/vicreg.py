@@ -22,13 +22,13 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from correspondence_losses._checks import (
-    check_bool,
     check_floating,
-    check_not_empty,
     check_positive,
     check_rank,
     check_same_device,
     check_shape,
+    check_vector_pair,
+    check_vectors,
 )
 from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32
@@ -101,7 +101,7 @@ def variance_loss(z: Tensor, *, gamma: float = 1.0, eps: float = 1e-4, valid: Te
         >>> round(variance_loss(z).item(), 4)
         0.495
     """
-    _check_vectors("z", z, valid)
+    check_vectors("z", z, valid)
     _check_hinge(gamma, eps)
     variances = variances_of(centred(at_least_float32(z), valid), valid)
     return _zero_without_samples(variance_hinge(variances, gamma, eps), valid)
@@ -135,7 +135,7 @@ def covariance_loss(z: Tensor, *, valid: Tensor | None = None) -> Tensor:
         >>> covariance_loss(z).item()
         1.0
     """
-    _check_vectors("z", z, valid)
+    check_vectors("z", z, valid)
     _, off_diagonal = second_moments(z, valid)
     return off_diagonal / z.shape[-1]
 
@@ -167,7 +167,7 @@ def invariance_loss(z1: Tensor, z2: Tensor, *, valid: Tensor | None = None) -> T
         >>> invariance_loss(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[3.0, 4.0], [1.0, 1.0]])).item()
         12.5
     """
-    _check_pair(z1, z2, valid)
+    check_vector_pair(z1, z2, valid)
     z1, z2 = at_least_float32(z1), at_least_float32(z2)
     if valid is None:
         return mse_loss(z1, z2, reduction="none").sum((-2, -1)) / z1.shape[-2]
@@ -220,7 +220,7 @@ def vicreg_terms(
         >>> bool(torch.isclose(terms.invariance, 25 * invariance_loss(z1, z2)))
         True
     """
-    _check_pair(z1, z2, valid)
+    check_vector_pair(z1, z2, valid)
     check_settings(inv_coeff, var_coeff, cov_coeff, gamma, eps, convention)
     d = z1.shape[-1]
     variances1, off_diagonal1 = second_moments(z1, valid)
@@ -328,7 +328,7 @@ def collapse_diagnostics(z: Tensor) -> CollapseDiagnostics:
         >>> [figure.item() for figure in collapse_diagnostics(collapsed)]
         [0.0, 0.0]
     """
-    _check_vectors("z", z, None)
+    check_vectors("z", z, None)
     variances, off_diagonal = second_moments(z)
     return CollapseDiagnostics(variances.sqrt().mean(-1), off_diagonal.clamp(min=0).sqrt())
 
@@ -356,20 +356,3 @@ def _zero_without_samples(losses: Tensor, valid: Tensor | None) -> Tensor:
 def _check_hinge(gamma: float, eps: float) -> None:
     check_positive("gamma", gamma)
     check_positive("eps", eps)
-
-
-def _check_pair(z1: Tensor, z2: Tensor, valid: Tensor | None) -> None:
-    _check_vectors("z1", z1, valid)
-    check_floating("z2", z2)
-    check_shape("z2", z2, z1.shape, "that of z1")
-    check_same_device("z2", z2, "z1", z1)
-
-
-def _check_vectors(name: str, z: Tensor, valid: Tensor | None) -> None:
-    check_floating(name, z)
-    check_rank(name, z, 2, "(..., n, d)", exact=False)
-    check_not_empty(name, z)
-    if valid is not None:
-        check_bool("valid", valid)
-        check_shape("valid", valid, z.shape[:-1], f"that of {name} without its last dimension")
-        check_same_device("valid", valid, name, z)

@@ -1,6 +1,7 @@
 """Files that are read or refused by name, and written whole or not at all; folders that one process writes to."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ __all__ = [
     "read_json",
     "read_text",
     "reading",
+    "sha256_of_file",
     "write_json",
     "write_text",
 ]
@@ -149,3 +151,12 @@ def empty_folder(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != _LOCK:
             path.unlink()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

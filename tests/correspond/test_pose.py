@@ -114,7 +114,8 @@ def test_pixels_are_carried_to_where_the_geometry_says(poses, seed_poses, maps):
 @given(arrangements(), st.integers(1, 9), st.integers(1, 9))
 def test_carrying_to_the_same_frame_is_the_identity(poses, height, width):
     frame = render(poses, [1, 2])
-    grid = ViewGrid.from_boxes(torch.tensor([[3.3, 2.1, 40.7, 33.9]], dtype=torch.float64), (height, width))
+    # No cell's centre of this box lies on a border of pixels, where rounding would decide which pixel it sees.
+    grid = ViewGrid.from_boxes(torch.tensor([[3.3, 2.1, 40.6, 33.6]], dtype=torch.float64), (height, width))
     carried = pose_grid(grid, frame, frame)
     torch.testing.assert_close(carried.points[carried.valid], grid.points[carried.valid], rtol=0, atol=1e-9)
     column, row = grid.points[0].long().unbind(-1)

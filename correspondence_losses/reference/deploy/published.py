@@ -4,17 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from correspondence_losses.reference.engine.evaluation import predict_classes
+from correspondence_losses.reference.experiments import family_name
 from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.files import read_json
 from correspondence_losses.reference.runs.command_line import settings_of
-from correspondence_losses.reference.runs.trained import TrainedModel, blank_model
-from correspondence_losses.reference.streams.images import image_to_tensor
+from correspondence_losses.reference.runs.trained import TrainedModel, blank_model, image_classes
 
 __all__ = ["PublishedModel"]
 
@@ -79,7 +77,7 @@ class PublishedModel(
             for name, value in plain(trained.settings).items()
             if name not in _OF_THE_DATA and not isinstance(getattr(trained.settings, name), Path)
         }
-        family = {"family": trained.family, **settings}
+        family = {"family": family_name(trained.settings), **settings}
         published = cls(settings=family, class_names=list(trained.class_names), results=results)
         published.model.load_state_dict(trained.module.state_dict())
         return published.eval()
@@ -89,14 +87,9 @@ class PublishedModel(
         logits: Tensor = self.model.predict(images)
         return logits
 
-    @torch.no_grad()
     def classes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the class (H, W) of each pixel of an (H, W, 3) RGB image, of any size."""
-        device = next(self.parameters()).device
-        inputs = image_to_tensor(image, self.settings.predicted_at)[None].to(device)
-        predicted = predict_classes(self.model, inputs, (image.shape[0], image.shape[1]))
-        classes: NDArray[np.uint8] = predicted.to(torch.uint8).cpu().numpy()
-        return classes
+        return image_classes(self.model, image, self.settings.predicted_at)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:  # noqa: ARG002
         """Return a card that says what the model is, what came out of its run, and how to use it."""

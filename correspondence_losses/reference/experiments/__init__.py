@@ -17,6 +17,7 @@ __all__ = [
     "SelfTrainingSettings",
     "Task",
     "VICRegLSettings",
+    "family_name",
 ]
 
 FAMILIES: dict[str, type[FamilySettings]] = {
@@ -27,3 +28,8 @@ FAMILIES: dict[str, type[FamilySettings]] = {
     "self_training": SelfTrainingSettings,
 }
 """The settings of each family by its name."""
+
+
+def family_name(settings: FamilySettings) -> str:
+    """Return the name of the family that settings are of; of one that is not listed, that of its class."""
+    return next((name for name, type_ in FAMILIES.items() if type(settings) is type_), type(settings).__name__)

@@ -1,6 +1,5 @@
 """Pretrained weights of a backbone: from a file of timm's, torchvision's or another layout, or from a package."""
 
-import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ import timm
 import torch
 from timm.models import load_state_dict
 from torch import Tensor
+
+from correspondence_losses.reference.files import sha256_of_file
 
 __all__ = ["BackboneWeights", "WeightsError", "packaged_weights", "read_weights"]
 
@@ -121,8 +122,7 @@ def read_weights(name: str, path: Path) -> BackboneWeights:
         tensors, layout = _by_name(name, path, found, wanted), "timm"
     else:
         tensors, layout = _by_order(name, path, found, wanted), "tensors in timm's order"
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return BackboneWeights(tensors, {"file": path.name, "sha256": digest, "layout": layout})
+    return BackboneWeights(tensors, {"file": path.name, "sha256": sha256_of_file(path), "layout": layout})
 
 
 def _wanted(name: str) -> dict[str, torch.Size]:

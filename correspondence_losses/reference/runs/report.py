@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from correspondence_losses.reference.data import CLASS_NAMES
 from correspondence_losses.reference.engine.checkpoint import CheckpointError
 from correspondence_losses.reference.experiments.presets import Preset, load_presets
 from correspondence_losses.reference.figures.page import comparison, curves, page, picture, swatch, table
@@ -186,7 +185,8 @@ def _classes(runs: Mapping[str, RunRecord]) -> str:
     if not scored:
         return ""
     rows, numbers = [], [*range(1, 1 + len(scored))]
-    for index, name in enumerate(CLASS_NAMES):
+    names = dict.fromkeys(name for classes in scored.values() for name in classes)  # in the order of the labels
+    for index, name in enumerate(names):
         found = [classes.get(name) for classes in scored.values()]
         if all(row is None or row["iou"] is None for row in found):
             continue

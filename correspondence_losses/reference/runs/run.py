@@ -27,7 +27,7 @@ from correspondence_losses.reference.engine.evaluation import (
 from correspondence_losses.reference.engine.history import History
 from correspondence_losses.reference.engine.loop import train
 from correspondence_losses.reference.engine.optimizer import create_optimizer, parameter_rates
-from correspondence_losses.reference.experiments import FAMILIES, FamilySettings
+from correspondence_losses.reference.experiments import FamilySettings, family_name
 from correspondence_losses.reference.experiments.record import plain, versions
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.figures.colors import colorize
@@ -282,7 +282,7 @@ class _Run:
                 "evaluations": history.evaluation,
             }
         return {
-            "family": _family(settings),
+            "family": family_name(settings),
             **scores,
             "backbone_weights": self.backbone_weights,
             "data": {
@@ -316,11 +316,7 @@ def _machines(settings: FamilySettings) -> tuple[int | str, int]:
 
 
 def _content(settings: FamilySettings) -> dict[str, Any]:
-    return {"family": _family(settings), **plain(settings)}
-
-
-def _family(settings: FamilySettings) -> str:
-    return next((name for name, type_ in FAMILIES.items() if type(settings) is type_), type(settings).__name__)
+    return {"family": family_name(settings), **plain(settings)}
 
 
 def _with_joint_statistics(fabric: Fabric, model: nn.Module) -> nn.Module:

@@ -14,12 +14,12 @@ from correspondence_losses.reference.data import CLASS_NAMES
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
 from correspondence_losses.reference.engine.evaluation import predict_classes
 from correspondence_losses.reference.engine.prediction import Prediction, PredictionWays
-from correspondence_losses.reference.experiments import FAMILIES, FamilySettings
+from correspondence_losses.reference.experiments import FamilySettings
 from correspondence_losses.reference.files import read_json
 from correspondence_losses.reference.runs.command_line import load_settings
 from correspondence_losses.reference.streams.images import image_to_tensor
 
-__all__ = ["TrainedModel", "blank_model"]
+__all__ = ["TrainedModel", "blank_model", "image_classes"]
 
 
 class TrainedModel:
@@ -62,24 +62,24 @@ class TrainedModel:
         """The model as it was made, in full precision."""
         return self._model.module
 
-    @property
-    def family(self) -> str:
-        """The name of the run's family."""
-        return next(name for name, type_ in FAMILIES.items() if type(self.settings) is type_)
-
     def predict(
         self, image: NDArray[np.uint8], ways: PredictionWays, segments: NDArray[np.integer] | None = None
     ) -> Prediction:
         """Return what is predicted for an (H, W, 3) RGB image by each way, with its segments where they are known."""
         return ways.predict(self._model, image, self.settings.predicted_at, segments)
 
-    @torch.no_grad()
     def classes(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the class (H, W) of each pixel of an (H, W, 3) RGB image."""
-        inputs = image_to_tensor(image, self.settings.predicted_at)[None].to(self.fabric.device)
-        predicted = predict_classes(self._model, inputs, (image.shape[0], image.shape[1]))
-        classes: NDArray[np.uint8] = predicted.to(torch.uint8).cpu().numpy()
-        return classes
+        return image_classes(self._model, image, self.settings.predicted_at)
+
+
+@torch.no_grad()
+def image_classes(model: Any, image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the class (H, W) of each pixel of an (H, W, 3) RGB image, which a model predicts at a size."""
+    inputs = image_to_tensor(image, size)[None].to(next(model.parameters()).device)
+    predicted = predict_classes(model, inputs, (image.shape[0], image.shape[1]))
+    classes: NDArray[np.uint8] = predicted.to(torch.uint8).cpu().numpy()
+    return classes
 
 
 def blank_model(settings: FamilySettings, num_classes: int) -> nn.Module:
@@ -98,4 +98,4 @@ def _class_names(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-_STARTS = ("backbone_weights", "backbone_run")
+_STARTS = ("backbone_weights", "backbone_run", "start_run")

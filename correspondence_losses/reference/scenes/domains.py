@@ -78,7 +78,7 @@ def _webcam(rng: Rng) -> Sensor:
 
 
 def _any_table(rng: Rng) -> Texture:
-    """Anything, and wood more often than that gives it: a wooden table should not be taken for a wooden object."""
+    """A random texture, or wood in a quarter of the cases: a wooden table should not be taken for a wooden object."""
     return _wooden(rng) if rng.random() < 0.25 else surface(rng)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from correspondence_losses.reference.segments.segmenter import Segmenter, check_image
 
-__all__ = ["AutomaticMaskSegmenter", "SAMCheckpointError", "load_checkpoint"]
+__all__ = ["AutomaticMaskSegmenter", "GeneratorSegmenter", "SAMCheckpointError", "load_checkpoint"]
 
 
 class SAMCheckpointError(ValueError):
@@ -34,12 +34,17 @@ class AutomaticMaskSegmenter(Segmenter):
         points_per_batch: Points that the mask decoder sees at once: memory against speed; it does not decide the
             masks.
 
+    Attributes:
+        model_settings: What says which model it is, and a hash of its weights; set by a subclass.
+
     Raises:
         ValueError: A number is out of range.
 
     Source:
         Kirillov et al. 2023, Segment Anything; sec. 4.5.1 of the thesis: 24 points a side, 1000 pixels.
     """
+
+    model_settings: dict[str, str]
 
     def __init__(
         self,
@@ -83,17 +88,28 @@ class AutomaticMaskSegmenter(Segmenter):
     def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
         """Return the masks of an image that has been checked."""
 
-    @abstractmethod
-    def model_settings(self) -> dict[str, str]:
-        """Return what says which model it is, and a hash of its weights."""
-
     def settings(self) -> dict[str, str | int | float]:
         """Return the model, the hash of its weights, and the settings of the generator."""
-        return {**self.model_settings(), **self.generator_settings}
+        return {**self.model_settings, **self.generator_settings}
 
     def versions(self) -> dict[str, str]:
         """Return the versions of PyTorch and OpenCV."""
         return {"torch": torch.__version__, "opencv": cv2.__version__}
+
+
+class GeneratorSegmenter(AutomaticMaskSegmenter):
+    """An automatic mask generator of a package that has Segment Anything's interface.
+
+    Attributes:
+        generator: Made by a subclass.
+    """
+
+    generator: Any
+
+    def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
+        """Return the masks of an image that has been checked."""
+        masks: list[dict[str, Any]] = self.generator.generate(image)
+        return masks
 
 
 def default_device(device: str | None) -> str:
@@ -130,15 +146,6 @@ def load_checkpoint(
         reason = str(error).partition("\n\t")[2].partition("\n")[0][:200] or type(error).__name__
         raise SAMCheckpointError(f"{path}: does not hold the weights of a {model_type} ({reason})") from error
     return model.eval()
-
-
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def sha256_of_weights(model: torch.nn.Module) -> str:

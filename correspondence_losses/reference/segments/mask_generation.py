@@ -53,7 +53,7 @@ class MaskGenerationSegmenter(AutomaticMaskSegmenter):
                 f"{model}: cannot be loaded for mask generation ({error}); give a folder that save_pretrained wrote, "
                 "or use FelzenszwalbSegmenter, which needs none"
             ) from error
-        self._model = {
+        self.model_settings = {
             "model": Path(model).name,
             "architecture": type(self._pipeline.model).__name__,
             "weights_sha256": sha256_of_weights(self._pipeline.model),
@@ -88,10 +88,6 @@ class MaskGenerationSegmenter(AutomaticMaskSegmenter):
             {"segmentation": rle_to_mask(rle), "area": area_from_rle(rle), "predicted_iou": float(score)}
             for rle, score in zip(data["rles"], data["scores"], strict=True)
         ]
-
-    def model_settings(self) -> dict[str, str]:
-        """Return the model, its architecture and the hash of its weights."""
-        return self._model
 
     def versions(self) -> dict[str, str]:
         """Return the versions of transformers, PyTorch and OpenCV."""

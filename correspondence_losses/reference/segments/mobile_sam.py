@@ -4,21 +4,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from correspondence_losses.reference.files import sha256_of_file
 from correspondence_losses.reference.segments.automatic import (
-    AutomaticMaskSegmenter,
+    GeneratorSegmenter,
     default_device,
     load_checkpoint,
-    sha256_of_file,
 )
 from correspondence_losses.reference.segments.packages import require
 
 __all__ = ["MobileSAMSegmenter"]
 
 
-class MobileSAMSegmenter(AutomaticMaskSegmenter):
+class MobileSAMSegmenter(GeneratorSegmenter):
     """The automatic mask generator of MobileSAM, with the settings of the thesis.
 
     It needs the official package: ``pip install git+https://github.com/ChaoningZhang/MobileSAM``.
@@ -44,19 +41,10 @@ class MobileSAMSegmenter(AutomaticMaskSegmenter):
         package = require("mobile_sam", "git+https://github.com/ChaoningZhang/MobileSAM")
         path = Path(checkpoint)
         model = load_checkpoint(path, package.sam_model_registry["vit_t"], "MobileSAM")
-        self._model = {"checkpoint_sha256": sha256_of_file(path)}
-        self._generator = package.SamAutomaticMaskGenerator(
+        self.model_settings = {"checkpoint_sha256": sha256_of_file(path)}
+        self.generator = package.SamAutomaticMaskGenerator(
             model.to(default_device(device)), points_per_batch=self.points_per_batch, **self.generator_settings
         )
-
-    def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """Return the masks of an image that has been checked."""
-        masks: list[dict[str, Any]] = self._generator.generate(image)
-        return masks
-
-    def model_settings(self) -> dict[str, str]:
-        """Return the hash of the checkpoint."""
-        return self._model
 
     def versions(self) -> dict[str, str]:
         """Return the versions of MobileSAM, PyTorch and OpenCV."""

@@ -5,18 +5,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from tqdm import tqdm
 
+from correspondence_losses.reference.files import sha256_of_file
 from correspondence_losses.reference.segments.automatic import (
-    AutomaticMaskSegmenter,
+    GeneratorSegmenter,
     SAMCheckpointError,
     default_device,
     load_checkpoint,
-    sha256_of_file,
 )
 
 _BASE_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -28,7 +26,7 @@ CHECKPOINTS = {
 """The official checkpoint of each model type: file name and SHA-256."""
 
 
-class SAMSegmenter(AutomaticMaskSegmenter):
+class SAMSegmenter(GeneratorSegmenter):
     """The automatic mask generator of Segment Anything, with the settings of the thesis.
 
     Args:
@@ -61,19 +59,10 @@ class SAMSegmenter(AutomaticMaskSegmenter):
             raise ValueError(f"model_type must be one of {sorted(sam_model_registry)}, got {model_type!r}")
         path = download_checkpoint(model_type) if checkpoint is None else Path(checkpoint)
         model = load_checkpoint(path, sam_model_registry[model_type], model_type)
-        self._model = {"model_type": model_type, "checkpoint_sha256": sha256_of_file(path)}
-        self._generator = SamAutomaticMaskGenerator(
+        self.model_settings = {"model_type": model_type, "checkpoint_sha256": sha256_of_file(path)}
+        self.generator = SamAutomaticMaskGenerator(
             model.to(default_device(device)), points_per_batch=self.points_per_batch, **self.generator_settings
         )
-
-    def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """Return the masks of an image that has been checked."""
-        masks: list[dict[str, Any]] = self._generator.generate(image)
-        return masks
-
-    def model_settings(self) -> dict[str, str]:
-        """Return the model type and the hash of the checkpoint."""
-        return self._model
 
     def versions(self) -> dict[str, str]:
         """Return the versions of Segment Anything, PyTorch and OpenCV."""

@@ -4,21 +4,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from correspondence_losses.reference.files import sha256_of_file
 from correspondence_losses.reference.segments.automatic import (
-    AutomaticMaskSegmenter,
+    GeneratorSegmenter,
     default_device,
     load_checkpoint,
-    sha256_of_file,
 )
 from correspondence_losses.reference.segments.packages import require
 
 __all__ = ["SAM2Segmenter"]
 
 
-class SAM2Segmenter(AutomaticMaskSegmenter):
+class SAM2Segmenter(GeneratorSegmenter):
     """The automatic mask generator of SAM 2, with the settings of the thesis.
 
     It needs the official package: ``pip install git+https://github.com/facebookresearch/sam2``. SAM 2 without it is in
@@ -57,19 +54,10 @@ class SAM2Segmenter(AutomaticMaskSegmenter):
         model = load_checkpoint(
             path, lambda: build.build_sam2(config, None, device=device, apply_postprocessing=False), config, "model"
         )
-        self._model = {"config": config, "checkpoint_sha256": sha256_of_file(path)}
-        self._generator = generators.SAM2AutomaticMaskGenerator(
+        self.model_settings = {"config": config, "checkpoint_sha256": sha256_of_file(path)}
+        self.generator = generators.SAM2AutomaticMaskGenerator(
             model, points_per_batch=self.points_per_batch, **self.generator_settings
         )
-
-    def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """Return the masks of an image that has been checked."""
-        masks: list[dict[str, Any]] = self._generator.generate(image)
-        return masks
-
-    def model_settings(self) -> dict[str, str]:
-        """Return the configuration and the hash of the checkpoint."""
-        return self._model
 
     def versions(self) -> dict[str, str]:
         """Return the versions of SAM 2, PyTorch and OpenCV."""

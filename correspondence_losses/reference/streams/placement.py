@@ -24,9 +24,9 @@ _SIGMA = 0.35  # of the Gaussian before an image is made smaller, in pixels of t
 class Placement(v2.Transform):  # type: ignore[misc]  # torchvision has no types
     """A random affine map to images (RGB, or RGBA with colours not premultiplied) of one size; labels follow.
 
-    The window lies about the objects: about the middle between a random pixel of the first mask that is above 0 and
-    the centroid of all of these. It lies inside the image where it is the smaller of the two, and the image inside of
-    it where that is smaller. What is outside of the image is 0.
+    The window is cut near the objects, which are the pixels above 0 of the first mask: near the point halfway between
+    a random one of these pixels and the centroid of all of them. A window that is smaller than the image lies inside
+    it; a larger one holds the whole image, and is 0 outside of it.
 
     Args:
         size: (H, W) that a whole image is resized to.

@@ -1,17 +1,16 @@
 """A run's model as torch.export, as ONNX and on a hub: the same numbers, and what they say of themselves."""
 
 import ast
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scripts import load_script
 
 from correspondence_losses.reference.__main__ import main
 from correspondence_losses.reference.data import CLASS_NAMES
@@ -65,19 +64,10 @@ def image(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def standalone(folder: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("predict_alone", folder / "predict.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_both_programs_compute_the_model_s_logits_for_any_number_and_size(trained: Path, exported: Path) -> None:
     assert {path.name for path in exported.iterdir()} == FILES
     model = TrainedModel(trained, accelerator="cpu").module
-    alone = standalone(exported).Model(exported / "model.onnx", ["CPUExecutionProvider"])
+    alone = load_script(exported / "predict.py").Model(exported / "model.onnx", ["CPUExecutionProvider"])
     extra = {"correspondence-losses": ""}
     program = torch.export.load(exported / "model.pt2", extra_files=extra).module()
     for size in ((1, 3, 64, 96), (2, 3, 65, 131), (3, 3, 128, 96)):
@@ -92,7 +82,7 @@ def test_both_programs_compute_the_model_s_logits_for_any_number_and_size(traine
 
 
 def test_predict_alone_labels_as_the_run_s_model_does(trained: Path, exported: Path) -> None:
-    alone = standalone(exported).Model(exported / "model.onnx")
+    alone = load_script(exported / "predict.py").Model(exported / "model.onnx")
     whole = TrainedModel(trained, accelerator="cpu")
     for size in ((64, 96), (50, 70), (201, 97)):  # as it is, enlarged, and reduced
         picture = Image.fromarray(image(*size)).resize((96, 64), Image.Resampling.BILINEAR)

@@ -226,3 +226,15 @@ def test_a_browser_shows_it(tmp_path: Path, runs: int) -> None:
     assert found["sizes"] == "64 64 64"
     # from the prediction, which is seen first, to the image, between it and the truth, the truth, and back by a button
     assert found["seen"] == ["1 1 1", "1 0 0", "1 0.5 0", "1 1 0", "1 1 1 at 2"]
+
+
+def test_classes_of_ones_own_are_shown(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    scores = {"iou": 0.5, "pixels": 10, "predicted_pixels": 12}
+    unseen = {"iou": None, "pixels": 0, "predicted_pixels": 0}
+    classes = {"background": scores, "screw": scores, "nut": unseen}
+    (folder / "scores.json").write_text(json.dumps({"mean_iou": 0.5, "classes": classes}))
+    text = report_of(tmp_path, folder)
+    assert "screw" in text
+    assert "nut</span>" not in text
+    assert "003_cracker_box</span>" not in text
