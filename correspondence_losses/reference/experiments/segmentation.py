@@ -1,8 +1,9 @@
 """FPN + SAM pooling, and its parts alone (sec. 4.5.2 and 4.6, table 4.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -42,6 +43,8 @@ class SegmentationSettings(SegmentedFamilySettings):
             and predictions are upsampled: 1 as in the thesis, 4 at a fraction of the cost.
         frozen_backbone: Train the head alone.
         backbone_run: The folder of a run whose backbone this one starts from.
+        start_run: The folder of a run whose backbone and head this one starts from, and whose pooling block, where both
+            have one.
         sam_weight: Weight of the pooling loss in eq. 4.8; 0 trains without the pooling block.
         proj_channels: Channels of the pooling block's projection.
         beta: Distance that segments' means should keep in it.
@@ -54,6 +57,7 @@ class SegmentationSettings(SegmentedFamilySettings):
     head_stride: int = 1
     frozen_backbone: bool = False
     backbone_run: Path | None = None
+    start_run: Path | None = None
     sam_weight: float = 0.05
     proj_channels: int = 3
     beta: float = 0.5
@@ -63,6 +67,8 @@ class SegmentationSettings(SegmentedFamilySettings):
         super().__post_init__()
         self.check_above_zero("fpn_channels", "head_stride", "proj_channels", "beta")
         self.check_at_least_zero("sam_weight")
+        if self.backbone_run is not None and self.start_run is not None:
+            raise ValueError(f"backbone_run must be left out with start_run, got {self.backbone_run}")
         if 32 % self.head_stride:
             raise ValueError(f"head_stride must be 1, 2, 4, 8, 16 or 32, got {self.head_stride}")
         for name, size in (("image_size", self.image_size), ("prediction_size", self.predicted_at)):
@@ -92,19 +98,23 @@ class SegmentationSettings(SegmentedFamilySettings):
         self, num_classes: int
     ) -> tuple[Backbone, FPNFusionHead | LinearHead | PyramidHead, SAMPoolingBlock | None]:
         """Create the backbone, the head, and the pooling block where it is trained with."""
-        if self.backbone_run is None:
+        run = self.backbone_run if self.start_run is None else self.start_run
+        if run is None:
             backbone = self.create_backbone()
         else:  # its batch statistics come with it
             batch_norm = "frozen" if self.batch_norm == "auto" else self.batch_norm
-            blank = replace(self, pretrained=False, backbone_weights=None, batch_norm=batch_norm)
-            backbone = blank.create_backbone()
-            _load_backbone(backbone, self.backbone_run / "checkpoint.pt")
+            backbone = replace(self, pretrained=False, backbone_weights=None, batch_norm=batch_norm).create_backbone()
         head: FPNFusionHead | LinearHead | PyramidHead
         if self.head == "fpn":
             head = create_head(FPNFusionHead, backbone, num_classes, self.fpn_channels)
         else:
             head = LinearHead(backbone.channels, num_classes)
         pooling = SAMPoolingBlock(head.out_channels, self.proj_channels, self.beta) if self.sam_weight > 0 else None
+        if self.backbone_run is not None:
+            _load_parts(self.backbone_run / "checkpoint.pt", {"backbone": backbone})
+        if self.start_run is not None:
+            optional = {} if pooling is None else {"pooling": pooling}
+            _load_parts(self.start_run / "checkpoint.pt", {"backbone": backbone, "head": head}, optional)
         return backbone, head, pooling
 
     def task(self, data: RunData) -> Task:
@@ -112,19 +122,24 @@ class SegmentationSettings(SegmentedFamilySettings):
         return SegmentationTask(self, data)
 
 
-def _load_backbone(backbone: nn.Module, checkpoint: Path) -> None:
-    """Load the backbone of a run's checkpoint.
+def _load_parts(
+    checkpoint: Path, wanted: Mapping[str, nn.Module], optional: Mapping[str, nn.Module] = MappingProxyType({})
+) -> None:
+    """Load parts of the model of a run's checkpoint; optional ones where it has them.
 
     Raises:
-        CheckpointError: The file is missing or damaged, or holds another backbone.
+        CheckpointError: The file is missing or damaged, or holds other parts.
     """
     state = scored_weights(read_checkpoint(checkpoint))
-    prefix = "backbone."
-    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    try:
-        backbone.load_state_dict(own)
-    except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint}: does not hold the backbone that is wanted: {error}") from error
+    for name, part in {**wanted, **optional}.items():
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+        if not own and name in optional:
+            continue
+        try:
+            part.load_state_dict(own)
+        except RuntimeError as error:
+            raise CheckpointError(f"{checkpoint}: does not hold the {name} that is wanted: {error}") from error
 
 
 class SegmentationTask(Task):

@@ -267,6 +267,27 @@ def test_a_frozen_backbone_of_another_run_stays_as_it_is(settings: SegmentationS
 
 
 @pytest.mark.usefixtures("without_figures")
+def test_a_run_starts_from_the_model_of_another(settings: SegmentationSettings, tmp_path: Path) -> None:
+    first = dataclasses.replace(settings, epochs=1)
+    run(first)
+    before = scored_weights(read_checkpoint(first.output / "checkpoint.pt"))
+    # Steps of next to no length: what comes out is what went in.
+    next_ = dataclasses.replace(first, output=tmp_path / "next", start_run=first.output, learning_rate=1e-12, seed=1)
+    run(next_)
+    after = scored_weights(read_checkpoint(next_.output / "checkpoint.pt"))
+    assert after.keys() == before.keys()
+    for name, tensor in after.items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-7)
+    alone = dataclasses.replace(next_, output=tmp_path / "alone", sam_weight=0.0)
+    run(alone)  # without the pooling block
+    other = dataclasses.replace(next_, output=tmp_path / "other", head="linear")
+    with pytest.raises(CheckpointError, match="does not hold the head that is wanted"):
+        run(other)
+    with pytest.raises(ValueError, match="backbone_run must be left out with start_run"):
+        dataclasses.replace(next_, backbone_run=first.output)
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_labels_may_come_from_another_data_set(settings: SegmentationSettings, data: Path, tmp_path: Path) -> None:
     frame = random_frame(5, size=(48, 64))
     write_original(tmp_path / "other", "data_syn/000000", frame, synthetic_meta(frame))
