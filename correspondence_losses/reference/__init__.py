@@ -3,7 +3,7 @@
 Each room imports from those above it only::
 
 files, seeding   reading and writing by name, whole or not at all; randomness by seed and place
-progress         one line for each stage of a job
+progress, shards one line for each stage of a job; parts of a job that several processes share
 data             readers: YCB-Video in both layouts, folders of images; backgrounds
 segments         from images to label maps
 scenes           the renderer, which writes YCB-Video's layout

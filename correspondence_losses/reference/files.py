@@ -19,6 +19,7 @@ __all__ = [
     "atomic_path",
     "empty_folder",
     "held_folder",
+    "is_temporary",
     "read_json",
     "read_text",
     "reading",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _LOCK = ".lock"
+_TEMPORARY = ".writing-"
 
 
 class FileError(ValueError):
@@ -85,7 +87,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{path.stem}-", suffix=path.suffix, dir=path.parent)
     temporary = Path(name)
     try:
         os.close(handle)
@@ -95,6 +97,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a file is one that :func:`atomic_path` gave, and that is not yet, or never was, moved."""
+    return path.name.startswith(_TEMPORARY)
 
 
 @contextmanager

@@ -105,10 +105,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _ways_table(of_ways: Mapping[str, SegmentationScores]) -> str:
-    lines = ["", f"{'mean IoU by the way to predict, %':<36}{'present':>10}{'objects':>10}"]
+    lines = ["", f"{'mean IoU by the way to predict, %':<36}{'present':>10}{'objects':>10}{'or found':>10}"]
     for way, scores in of_ways.items():
         record = scores.record()
-        lines.append(f"{way:<36}{100 * record['mean_iou']:>10.2f}{100 * record['mean_iou_objects']:>10.2f}")
+        means = (record[name] for name in ("mean_iou", "mean_iou_objects", "mean_iou_union"))
+        lines.append(f"{way:<36}" + "".join(f"{100 * mean:>10.2f}" for mean in means))
     return "\n".join(lines)
 
 

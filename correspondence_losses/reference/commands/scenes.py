@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from correspondence_losses.reference.commands import call
+from correspondence_losses.reference.commands import call, print_missing
 from correspondence_losses.reference.data import SolidBackground, spread
 from correspondence_losses.reference.data.background import composite
 from correspondence_losses.reference.data.files import read_color, read_gray8
@@ -12,6 +12,7 @@ from correspondence_losses.reference.figures.plots import Panel, plot_images
 from correspondence_losses.reference.scenes.generate import (
     SceneSettings,
     generate_scenes,
+    missing_frames,
     render_pairs,
     render_single_objects,
 )
@@ -19,19 +20,27 @@ from correspondence_losses.reference.scenes.generate import (
 _DEFAULT = SceneSettings()
 
 
-def generate(root: Path, settings: SceneSettings = _DEFAULT, workers: int | None = None) -> None:
+def generate(
+    root: Path, settings: SceneSettings = _DEFAULT, workers: int | None = None, shard: str | None = None
+) -> None:
     """Make a data set of both domains.
 
     Args:
         root: Its folder.
         settings: What it holds.
         workers: Processes. Default: one for each core.
+        shard: Render every N-th frame from the I-th on, I/N, while other jobs render the others. Default: all.
     """
-    generate_scenes(root, settings, workers=workers)
+    generate_scenes(root, settings, workers=workers, shard=shard)
 
 
 def pairs(
-    root: Path, source: Path, frames: Path, settings: SceneSettings = _DEFAULT, workers: int | None = None
+    root: Path,
+    source: Path,
+    frames: Path,
+    settings: SceneSettings = _DEFAULT,
+    workers: int | None = None,
+    shard: str | None = None,
 ) -> None:
     """Render the counterparts of frames with known poses.
 
@@ -41,13 +50,18 @@ def pairs(
         frames: A text file with a frame a line, such as ``image_sets/train.txt``.
         settings: Meshes, light, renderer and seed.
         workers: Processes. Default: one for each core.
+        shard: Render every N-th frame from the I-th on, I/N, while other jobs render the others. Default: all.
     """
     names = frames.read_text(encoding="utf-8").split()
-    render_pairs(root, settings, source, names, workers=workers)
+    render_pairs(root, settings, source, names, workers=workers, shard=shard)
 
 
 def single_objects(
-    root: Path, poses_per_class: int, settings: SceneSettings = _DEFAULT, workers: int | None = None
+    root: Path,
+    poses_per_class: int,
+    settings: SceneSettings = _DEFAULT,
+    workers: int | None = None,
+    shard: str | None = None,
 ) -> None:
     """Render each class alone in random poses.
 
@@ -56,8 +70,18 @@ def single_objects(
         poses_per_class: Images of each class.
         settings: Meshes, light, renderer and seed.
         workers: Processes. Default: one for each core.
+        shard: Render every N-th frame from the I-th on, I/N, while other jobs render the others. Default: all.
     """
-    render_single_objects(root, settings, poses_per_class, workers=workers)
+    render_single_objects(root, settings, poses_per_class, workers=workers, shard=shard)
+
+
+def missing(root: Path) -> None:
+    """Print the frames of a data set of scenes that are not there yet; exit with 1 if there are any.
+
+    Args:
+        root: Its folder.
+    """
+    print_missing(missing_frames(root))
 
 
 def sheet(folder: Path, output: Path, count: int = 24, columns: int = 6) -> None:
@@ -91,4 +115,11 @@ def sheet(folder: Path, output: Path, count: int = 24, columns: int = 6) -> None
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
-    call({"generate": generate, "pairs": pairs, "single_objects": single_objects, "sheet": sheet}, "scenes", arguments)
+    commands = {
+        "generate": generate,
+        "pairs": pairs,
+        "single_objects": single_objects,
+        "missing": missing,
+        "sheet": sheet,
+    }
+    call(commands, "scenes", arguments)

@@ -17,7 +17,7 @@ from correspondence_losses.reference.data.errors import DataError
 from correspondence_losses.reference.data.files import read_size
 from correspondence_losses.reference.data.ycb_classes import CLASS_NAMES
 from correspondence_losses.reference.data.ycb_meta import read_meta
-from correspondence_losses.reference.files import read_json, write_json, write_text
+from correspondence_losses.reference.files import is_temporary, read_json, read_text, write_json, write_text
 from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.scenes.arrange import SceneMaker
 from correspondence_losses.reference.scenes.domains import SYNTHETIC, TARGET
@@ -26,8 +26,16 @@ from correspondence_losses.reference.scenes.requirements import require
 from correspondence_losses.reference.scenes.scene import Camera, FloatArray, Renderer, Scene, ycb_video_camera
 from correspondence_losses.reference.scenes.stillleben import StilllebenRenderer, import_stillleben
 from correspondence_losses.reference.scenes.writer import frame_is_complete, write_frame
+from correspondence_losses.reference.shards import shard_of
 
-__all__ = ["SceneSettings", "generate_scenes", "render_pairs", "render_single_objects", "scene_models"]
+__all__ = [
+    "SceneSettings",
+    "generate_scenes",
+    "missing_frames",
+    "render_pairs",
+    "render_single_objects",
+    "scene_models",
+]
 
 _TRAIN_VIDEOS = range(48)
 _TEST_VIDEOS = range(48, 60)
@@ -121,7 +129,14 @@ class _Job(NamedTuple):
         return not self.name.startswith("data_syn/")
 
 
-def generate_scenes(root: Path, settings: SceneSettings, *, workers: int | None = None, progress: bool = True) -> Path:
+def generate_scenes(
+    root: Path,
+    settings: SceneSettings,
+    *,
+    workers: int | None = None,
+    shard: str | None = None,
+    progress: bool = True,
+) -> Path:
     """Make a data set of both domains, in the original layout of YCB-Video.
 
     ``data_syn`` holds the synthetic domain; ``data/0000`` to ``data/0047`` the target domain's training videos and
@@ -135,13 +150,14 @@ def generate_scenes(root: Path, settings: SceneSettings, *, workers: int | None 
         root: The folder of the data set.
         settings: What it holds.
         workers: Processes; 1 renders in this one. Default: one for each core that this process may use.
+        shard: Render this part of the frames alone, ``"I/N"``, while other processes render the others. Default: all.
         progress: Whether to show a progress bar.
 
     Returns:
         ``root``.
 
     Raises:
-        ValueError: ``root`` holds a data set of other settings, or ``workers`` is below 1.
+        ValueError: ``root`` holds a data set of other settings, ``workers`` is below 1, or ``shard`` is not I/N.
         ModuleNotFoundError: A package of the ``scenes`` extra, or Stillleben, is not installed.
     """
     train = _target_frames(_TRAIN_VIDEOS[0], settings.num_target, settings.frames_per_video)
@@ -153,7 +169,7 @@ def generate_scenes(root: Path, settings: SceneSettings, *, workers: int | None 
         "val": [f"{video:04d}/{frame:06d}" for video, frame in test],
     }
     lists["keyframe"] = lists["val"]
-    return _render_all(root, settings, jobs, lists, {"content": "scenes"}, workers, progress)
+    return _render_all(root, settings, jobs, lists, {"content": "scenes"}, workers, shard, progress)
 
 
 def render_pairs(
@@ -163,6 +179,7 @@ def render_pairs(
     frames: Sequence[str],
     *,
     workers: int | None = None,
+    shard: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Render the counterpart of frames with known poses: the same objects at the same poses (sec. 4.3).
@@ -174,6 +191,7 @@ def render_pairs(
         source: A data set in the original layout of YCB-Video.
         frames: Frames of it, such as ``"0000/000001"`` (below ``data``).
         workers: Processes; 1 renders in this one. Default: one for each core that this process may use.
+        shard: Render this part of the frames alone, ``"I/N"``, while other processes render the others. Default: all.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -182,7 +200,7 @@ def render_pairs(
     Raises:
         FileNotFoundError: A frame has no ``-meta.mat`` or ``-label.png``.
         ValueError: One of these is damaged, ``frames`` holds something else than names of frames, ``root`` holds a
-            data set of other settings, or ``workers`` is below 1.
+            data set of other settings, ``workers`` is below 1, or ``shard`` is not I/N.
         ModuleNotFoundError: A package of the ``scenes`` extra, or Stillleben, is not installed.
     """
     for frame in frames:
@@ -192,13 +210,18 @@ def render_pairs(
             if not (path := source / "data" / f"{frame}-{part}").is_file():
                 raise FileNotFoundError(f"{path}: is needed to render the counterpart of {frame}")
     jobs = [_Job(f"data/{frame}", "paired", _numbers(frame), source / "data" / frame) for frame in frames]
-    return _render_all(
-        root, settings, jobs, {"train": list(frames)}, {"content": "pairs", "source": str(source)}, workers, progress
-    )
+    record = {"content": "pairs", "source": str(source)}
+    return _render_all(root, settings, jobs, {"train": list(frames)}, record, workers, shard, progress)
 
 
 def render_single_objects(
-    root: Path, settings: SceneSettings, poses_per_class: int, *, workers: int | None = None, progress: bool = True
+    root: Path,
+    settings: SceneSettings,
+    poses_per_class: int,
+    *,
+    workers: int | None = None,
+    shard: str | None = None,
+    progress: bool = True,
 ) -> Path:
     """Render each class alone in random poses (multiple arrangements, sec. 4.4): class c stands in ``data/00cc``.
 
@@ -207,13 +230,14 @@ def render_single_objects(
         settings: Size, meshes, light, backgrounds, renderer and seed; the numbers of images are not used.
         poses_per_class: Images of each class.
         workers: Processes; 1 renders in this one. Default: one for each core that this process may use.
+        shard: Render this part of the frames alone, ``"I/N"``, while other processes render the others. Default: all.
         progress: Whether to show a progress bar.
 
     Returns:
         ``root``.
 
     Raises:
-        ValueError: ``root`` holds a data set of other settings, or a number is below 1.
+        ValueError: ``root`` holds a data set of other settings, a number is below 1, or ``shard`` is not I/N.
         ModuleNotFoundError: A package of the ``scenes`` extra, or Stillleben, is not installed.
     """
     if poses_per_class < 1:
@@ -222,7 +246,22 @@ def render_single_objects(
     jobs = [_Job(f"data/{c:04d}/{number:06d}", "single", (c, number)) for c, number in places]
     lists = {"train": [job.name.removeprefix("data/") for job in jobs]}
     record = {"content": "single objects", "poses_per_class": poses_per_class}
-    return _render_all(root, settings, jobs, lists, record, workers, progress)
+    return _render_all(root, settings, jobs, lists, record, workers, shard, progress)
+
+
+def missing_frames(root: Path) -> list[str]:
+    """Return the frames of a data set of scenes that are not there, or not whole, such as ``"data/0000/000001"``.
+
+    Raises:
+        ValueError: ``root`` holds no data set of scenes.
+    """
+    settings = _recorded_settings(root / "scenes.json")
+    count = settings["num_synthetic"] if settings["content"] == "scenes" else 0
+    names = [f"data_syn/{index:06d}" for index in range(count)]
+    for split in ("train", "val"):
+        if (listed := root / "image_sets" / f"{split}.txt").exists() or split == "train":
+            names += [f"data/{frame}" for frame in read_text(listed, DataError).split()]
+    return [name for name in names if not frame_is_complete(root / name, video=name.startswith("data/"))]
 
 
 def scene_models(root: Path, models: Path | None, argument: str = "models") -> Path | None:
@@ -309,14 +348,19 @@ def _render_all(
     lists: dict[str, list[str]],
     record: dict[str, Any],
     workers: int | None,
+    shard: str | None,
     progress: bool,
 ) -> Path:
+    jobs = shard_of(jobs, shard)
     workers = _num_cores() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if settings.renderer == "stillleben":
         import_stillleben()  # the one message that it is missing, before anything is written or a process started
     _check_same_settings(root, settings, record)
+    for name, frames in lists.items():
+        write_text(root / "image_sets" / f"{name}.txt", "".join(f"{frame}\n" for frame in frames))
+    write_text(root / "image_sets" / "classes.txt", "".join(f"{name}\n" for name in CLASS_NAMES[1:]))
     todo = [job for job in jobs if not frame_is_complete(root / job.name, video=job.video)]
     bar = progress_bar(
         stage="rendering", unit="image", total=len(jobs), done=len(jobs) - len(todo), shown=progress and bool(todo)
@@ -326,9 +370,6 @@ def _render_all(
             _run_here(root, settings, todo, bar.update)
         else:
             _run_in_processes(root, settings, todo, workers, bar.update)
-    for name, frames in lists.items():
-        write_text(root / "image_sets" / f"{name}.txt", "".join(f"{frame}\n" for frame in frames))
-    write_text(root / "image_sets" / "classes.txt", "".join(f"{name}\n" for name in CLASS_NAMES[1:]))
     return root
 
 
@@ -361,19 +402,20 @@ def _check_same_settings(root: Path, settings: SceneSettings, record: dict[str, 
     """Record the settings of a new data set, or compare them with those of one that is there."""
     path = root / "scenes.json"
     wanted = record | {name: str(v) if isinstance(v, Path) else v for name, v in asdict(settings).items()}
-    if path.is_file():
-        found = _recorded_settings(path)
-        different = [name for name in wanted | found if wanted.get(name) != found.get(name)]
-        if different:
-            changes = ", ".join(
-                f"{name} {reprlib.repr(found.get(name))}, not {wanted.get(name)!r}" for name in different
+    if not path.is_file():
+        others = root.is_dir() and any(not is_temporary(entry) for entry in root.iterdir())
+        if not others:
+            packages = ("correspondence-losses", "mitsuba", "mujoco", "numpy", "scipy", "pillow", "trimesh")
+            write_json(
+                path, {"note": _NOTE, "settings": wanted, "versions": {name: _version(name) for name in packages}}
             )
-            raise ValueError(f"{root} holds scenes of other settings ({changes}): choose another folder, or empty it")
-        return
-    if root.is_dir() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty and holds no scenes.json: choose another folder")
-    packages = ("correspondence-losses", "mitsuba", "mujoco", "numpy", "scipy", "pillow", "trimesh")
-    write_json(path, {"note": _NOTE, "settings": wanted, "versions": {name: _version(name) for name in packages}})
+        elif not path.is_file():  # a process that renders another part may have written it since
+            raise ValueError(f"{root} is not empty and holds no scenes.json: choose another folder")
+    found = _recorded_settings(path)
+    different = [name for name in wanted | found if wanted.get(name) != found.get(name)]
+    if different:
+        changes = ", ".join(f"{name} {reprlib.repr(found.get(name))}, not {wanted.get(name)!r}" for name in different)
+        raise ValueError(f"{root} holds scenes of other settings ({changes}): choose another folder, or empty it")
 
 
 def _recorded_settings(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.segments.cache import SegmentCache
 from correspondence_losses.reference.segments.sam import SAMSegmenter
 from correspondence_losses.reference.segments.segmenter import Segmenter
+from correspondence_losses.reference.shards import shard_of
 
 
 def presegment(
@@ -72,6 +73,7 @@ def presegment_folder(
     background: BackgroundLike = None,
     min_area: int = 0,
     limit: int | None = None,
+    shard: str | None = None,
     progress: bool = True,
 ) -> None:
     """Segment YCB-Video, or a folder of images, into a cache of label maps.
@@ -85,20 +87,44 @@ def presegment_folder(
         background: What to put behind transparent images.
         min_area: Masks with fewer pixels are left out.
         limit: Only so many frames of each split.
+        shard: Segment every N-th frame from the I-th on, I/N, while other jobs segment the others. Default: all.
         progress: Show a progress bar.
 
     Raises:
         DataError: The data cannot be read, or the cache was made by other settings.
         OSError: A file of the cache cannot be written.
         SAMCheckpointError: The default segmenter has no checkpoint, and it cannot be downloaded.
-        ValueError: There is no such split, or a number is negative.
+        ValueError: There is no such split, a number is negative, or ``shard`` is not I/N.
     """
+    source, frames = _opened(data, splits, unlabeled, background, limit)
+    frames = shard_of(frames, shard)
+    presegment(source, frames, cache_dir, segmenter or SAMSegmenter(), min_area=min_area, progress=progress)
+
+
+def missing_segments(
+    data: Path,
+    cache_dir: Path,
+    *,
+    splits: list[str] | None = None,
+    unlabeled: bool = False,
+    limit: int | None = None,
+) -> list[str]:
+    """Return the frames that a cache lacks; see :func:`presegment_folder`."""
+    _, frames = _opened(data, splits, unlabeled, None, limit)
+    cache = SegmentCache(cache_dir)
+    return [frame for frame in frames if frame not in cache]
+
+
+def _opened(
+    data: Path, splits: list[str] | None, unlabeled: bool, background: BackgroundLike, limit: int | None
+) -> tuple[FrameSource, Sequence[str]]:
+    """Return a data set, and its frames of the splits, each once."""
     if limit is not None and limit < 0:
         raise ValueError(f"limit must be at least 0, got {limit}")
     opener = ImageFolder if unlabeled else open_dataset
     source = opener(data, background=background)
-    frames = [frame for split in splits or source.splits() for frame in source.frames(split)[:limit]]
-    presegment(source, frames, cache_dir, segmenter or SAMSegmenter(), min_area=min_area, progress=progress)
+    frames = (frame for split in splits or source.splits() for frame in source.frames(split)[:limit])
+    return source, list(dict.fromkeys(frames))
 
 
 def _segments(segmenter: Segmenter, image: NDArray[np.uint8], min_area: int) -> NDArray[np.uint16]:
