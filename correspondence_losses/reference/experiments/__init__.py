@@ -1,5 +1,6 @@
-"""The thesis's families of experiments, and self-training beside them: settings, model and data, for one runner."""
+"""Families of experiments, the thesis's and others: settings, model and data, for one runner."""
 
+from correspondence_losses.reference.experiments.boundaries import BoundarySettings
 from correspondence_losses.reference.experiments.cut import CUTSettings
 from correspondence_losses.reference.experiments.family import FamilySettings
 from correspondence_losses.reference.experiments.frame_level import FrameLevelSettings
@@ -10,6 +11,7 @@ from correspondence_losses.reference.experiments.vicregl import VICRegLSettings
 
 __all__ = [
     "FAMILIES",
+    "BoundarySettings",
     "CUTSettings",
     "FamilySettings",
     "FrameLevelSettings",
@@ -26,6 +28,7 @@ FAMILIES: dict[str, type[FamilySettings]] = {
     "frame_level": FrameLevelSettings,
     "cut": CUTSettings,
     "self_training": SelfTrainingSettings,
+    "boundaries": BoundarySettings,
 }
 """The settings of each family by its name."""
 

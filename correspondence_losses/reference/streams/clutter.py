@@ -26,7 +26,7 @@ def lay_shapes(
     *,
     count: tuple[int, int],
     size: tuple[float, float],
-) -> NDArray[np.bool_]:
+) -> NDArray[np.int64]:
     """Lay random ellipses, boxes, polygons and lines over an image, in place.
 
     Args:
@@ -37,18 +37,18 @@ def lay_shapes(
         size: Range of their radius, as a part of the image's height.
 
     Returns:
-        (H, W) where a shape lies.
+        (H, W) the number of the shape that lies on top, from 1; 0 where none lies.
     """
-    covered = np.zeros(image.shape[:2], np.bool_)
-    for _ in range(int(rng.integers(count[0], count[1] + 1))):
+    shapes = np.zeros(image.shape[:2], np.int64)
+    for number in range(1, int(rng.integers(count[0], count[1] + 1)) + 1):
         shape = _shape(rng, image.shape[:2], size)
         rows, columns = (np.flatnonzero(shape.any(axis)) for axis in (1, 0))
         if len(rows):
             box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             inside = shape[box]
             image[box][inside] = _filling(rng, inside.shape, pictures)[inside]
-            covered |= shape
-    return covered
+            shapes[shape] = number
+    return shapes
 
 
 def _shape(rng: np.random.Generator, shape: tuple[int, ...], size: tuple[float, float]) -> NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """Training samples of the segmentation family: a labelled image, and an unlabelled one with its segments."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +15,29 @@ from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams.clutter import lay_shapes
 from correspondence_losses.reference.streams.images import Augmentation, as_image, as_mask
 
-__all__ = ["SampleStream"]
+__all__ = ["AUGMENTATION", "LabelledPicture", "SampleStream"]
 
-_LABELLED, _UNLABELLED, _AUGMENTATION, _PASTED, _CLUTTER = 1, 2, 3, 6, 7
+AUGMENTATION = 3
+"""Tells the changes of the images apart from the other random choices of a sample."""
+_LABELLED, _UNLABELLED, _PASTED, _CLUTTER = 1, 2, 6, 7
 _BEHIND, _LARGE = (2, 15), (0.08, 0.6)
 _BEFORE, _SMALL = (1, 3), (0.05, 0.25)
+_TABLE, _OBJECTS, _PASTED_OBJECTS, _SHAPES_BEFORE = 1000, 2000, 3000, 4000
+
+
+class LabelledPicture(NamedTuple):
+    """A labelled image as it is trained on, before its colours change.
+
+    Attributes:
+        image: ``uint8`` (H, W, 3).
+        label: The class of each pixel, (H, W).
+        things: Another number for each thing that the image was put together from, (H, W): the objects, and what has no
+            label, the shapes of the clutter, the table and the background, which is 0.
+    """
+
+    image: NDArray[np.uint8]
+    label: NDArray[np.int64]
+    things: NDArray[np.int64]
 
 
 class SampleStream(Dataset[dict[str, Tensor]]):
@@ -55,9 +74,9 @@ class SampleStream(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return the sample at ``index`` of the endless stream."""
-        with seeded(self.seed, _AUGMENTATION, index):
-            image, label = self._labelled(index)
-            sample = {"image": self._colored(image), "label": torch.from_numpy(label)}
+        with seeded(self.seed, AUGMENTATION, index):
+            picture = self._labelled(index)
+            sample = {"image": self._colored(picture.image), "label": torch.from_numpy(picture.label)}
             if self.unlabelled_order is not None:
                 unlabelled, segments = self._unlabelled(self.unlabelled_order[index])
                 sample["unlabelled_image"] = self._colored(unlabelled)
@@ -74,23 +93,28 @@ class SampleStream(Dataset[dict[str, Tensor]]):
         image = lay_over(cutout, source.background.render(segments.shape, frame, 0))
         return image, None if cache is None else segments
 
-    def _labelled(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Return an image and its label: objects before a background, with others pasted onto them, and clutter."""
+    def _labelled(self, index: int) -> LabelledPicture:
+        """Return objects before a background, with others pasted onto them, and clutter."""
         rng = np.random.default_rng(derive_seed(self.seed, _CLUTTER, index))
         source, frame = self.labelled[self.labelled_order[index]]
         cutout, label = self._placed(source.cutout(frame), source.label(frame))
         behind = source.background.render(label.shape, frame, self.labelled_order.round(index)).copy()
+        things = np.zeros_like(label)
         clutter = self.augmentation.clutter
         if rng.random() < clutter:
-            lay_shapes(behind, rng, source.background, count=_BEHIND, size=_LARGE)
-        image = lay_over(cutout, behind)
+            things = lay_shapes(behind, rng, source.background, count=_BEHIND, size=_LARGE)
+        things[cutout[..., 3] > 127] = _TABLE
+        things[label > 0] = _OBJECTS + label[label > 0]
+        picture = LabelledPicture(lay_over(cutout, behind), label, things)
         if rng.random() < self.augmentation.copy_paste:
-            self._paste(image, label, rng, index)
+            self._paste(picture, rng, index)
         if rng.random() < clutter:
-            label[lay_shapes(image, rng, source.background, count=_BEFORE, size=_SMALL)] = 0
-        return image, label
+            shapes = lay_shapes(picture.image, rng, source.background, count=_BEFORE, size=_SMALL)
+            label[shapes > 0] = 0
+            things[shapes > 0] = _SHAPES_BEFORE + shapes[shapes > 0]
+        return picture
 
-    def _paste(self, image: NDArray[np.uint8], label: NDArray[np.int64], rng: np.random.Generator, index: int) -> None:
+    def _paste(self, picture: LabelledPicture, rng: np.random.Generator, index: int) -> None:
         """Paste some objects of another labelled image, in place."""
         source, frame = self.labelled[self.pasted_order[index]]
         cutout, other = self._placed(source.cutout(frame), source.label(frame))
@@ -98,7 +122,8 @@ class SampleStream(Dataset[dict[str, Tensor]]):
         if len(classes):
             chosen = rng.choice(classes, int(rng.integers(1, len(classes) + 1)), replace=False)
             mask = np.isin(other, chosen)
-            image[mask], label[mask] = cutout[mask][:, :3], other[mask]
+            picture.image[mask], picture.label[mask] = cutout[mask][:, :3], other[mask]
+            picture.things[mask] = _PASTED_OBJECTS + other[mask]
 
     def _placed(
         self, cutout: NDArray[np.uint8], labels: NDArray[np.integer]

@@ -112,9 +112,9 @@ class SelfTrainingStream(SampleStream):
         if self.unlabelled_order is None:
             return super().__getitem__(index)
         with seeded(self.seed, _AUGMENTATION, index):
-            picture, shown = self._labelled(index)
+            picture = self._labelled(index)
             unlabelled, segments = self._unlabelled(self.unlabelled_order[index])
-            image, label = self._colored(picture), torch.from_numpy(shown)
+            image, label = self._colored(picture.image), torch.from_numpy(picture.label)
             colored = self._colored(unlabelled)
             plain: Tensor = _PLAIN(as_image(unlabelled))
         with seeded(self.seed, _MIX, index):

@@ -166,7 +166,7 @@ def test_evaluate_shows_what_other_ways_to_predict_bring(
 
 
 def _numbers(score: dict[str, Any]) -> list[str]:
-    return [f"{100 * score['mean_iou']:.2f}", f"{100 * score['mean_iou_objects']:.2f}"]
+    return [f"{100 * score[name]:.2f}" for name in ("mean_iou", "mean_iou_objects", "mean_iou_union")]
 
 
 def test_a_run_scores_other_ways_beside_the_plain_one(
