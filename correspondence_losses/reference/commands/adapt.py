@@ -14,20 +14,27 @@ from tqdm import tqdm
 from correspondence_losses.reference.commands.predict import check_output, names_without_endings, write_labels
 from correspondence_losses.reference.data import ImageFolder, open_dataset
 from correspondence_losses.reference.engine.prediction import Prediction
-from correspondence_losses.reference.experiments import SelfTrainingSettings
+from correspondence_losses.reference.experiments import BoundarySettings, SelfTrainingSettings
 from correspondence_losses.reference.experiments.presets import load_presets, scale_names
 from correspondence_losses.reference.figures.plots import plot_legend
 from correspondence_losses.reference.files import write_text
 from correspondence_losses.reference.progress import progress_bar
+from correspondence_losses.reference.runs.boundary_segmenter import BoundarySegmenter
 from correspondence_losses.reference.runs.command_line import preset_settings
 from correspondence_losses.reference.runs.run import launch, run
 from correspondence_losses.reference.runs.trained import TrainedModel
 from correspondence_losses.reference.segments import presegment
 
-_DESCRIPTION = """Learn to label the images of a folder, without a label of any of them: segment them, train on labelled
-images of another domain and on pseudo labels of the folder, and label it. OUTPUT gets labels/NAME.png,
-overlays/NAME.jpg, legend.png, and report.csv: how sure each image's labels are, the least sure first. OUTPUT/run is the
-run, which the same command continues."""
+_DESCRIPTION = """Learn to label the images of a folder, without a label of any of them: learn from labelled images of
+another domain to segment, segment the folder, train on the labelled images and on pseudo labels of the folder, and
+label it. OUTPUT gets labels/NAME.png, overlays/NAME.jpg, legend.png, and report.csv: how sure each image's labels are,
+the least sure first. OUTPUT/segmenter and OUTPUT/run are the runs, which the same command continues. With --segmenter,
+that one segments the folder, and none is learnt."""
+_OF_THE_SEGMENTER = (
+    "data", "labelled_data", "labelled", "backgrounds", "image_size", "prediction_size", "backbone", "pretrained",
+    "backbone_weights", "batch_norm", "frozen_stages", "channels_last", "steps_per_epoch", "batch_size", "seed",
+    "num_workers", "accelerator", "devices", "num_nodes", "strategy", "precision",
+)  # fmt: skip
 _SHOWN = 5
 
 
@@ -51,7 +58,13 @@ class Sureness:
 
 
 def adapt(
-    images: Path, settings: SelfTrainingSettings, output: Path, *, least: float = 0.9, opacity: float = 0.6
+    images: Path,
+    settings: SelfTrainingSettings,
+    output: Path,
+    *,
+    segmenter: BoundarySettings | None = None,
+    least: float = 0.9,
+    opacity: float = 0.6,
 ) -> list[Sureness]:
     """Train as the settings say, label the folder of images, and write how sure the labels are.
 
@@ -59,6 +72,7 @@ def adapt(
         images: The folder.
         settings: Of the run.
         output: The folder for what is made, outside of ``images``.
+        segmenter: How to learn a segmenter first, which segments the folder. Default: that of ``settings`` does.
         least: Least probability of its class that a sure segment votes with.
         opacity: Of the colours in the overlays.
 
@@ -76,6 +90,9 @@ def adapt(
     source = ImageFolder(images, background=settings.backgrounds)
     frames = source.frames()
     fabric = launch(settings)
+    if segmenter is not None:
+        run(segmenter, fabric=fabric)
+        settings = replace(settings, segmenter=BoundarySegmenter(segmenter.output))
     run(settings, fabric=fabric)
     if fabric.global_rank > 0:
         return []
@@ -112,6 +129,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/adapt"), help="default: runs/adapt")
     parser.add_argument("--preset", choices=presets, default="mic_votes_sam", help="default: mic_votes_sam")
     parser.add_argument("--scale", choices=scale_names(), default="laptop", help="default: laptop")
+    parser.add_argument("--segmenter_epochs", type=int, metavar="N", help="default: the scale's")
     parser.add_argument("--sure", type=float, default=0.9, metavar="P", help="least probability; default: 0.9")
     parser.add_argument("--opacity", type=float, default=0.6, help="of the colours in the overlays; default: 0.6")
     chosen, rest = parser.parse_known_args(arguments)
@@ -126,9 +144,24 @@ def main(arguments: Sequence[str]) -> None:
     settings = preset_settings(chosen.preset, scale=chosen.scale, changes=changes, args=rest)
     if not isinstance(settings, SelfTrainingSettings):
         raise TypeError(f"preset must be of the family self_training, got {chosen.preset}")
-    report = adapt(chosen.images, settings, chosen.output, least=chosen.sure, opacity=chosen.opacity)
+    segmenter = None
+    if not any(argument.startswith("--segmenter") for argument in rest):
+        segmenter = _segmenter_settings(settings, chosen.scale, chosen.output / "segmenter", chosen.segmenter_epochs)
+    report = adapt(
+        chosen.images, settings, chosen.output, segmenter=segmenter, least=chosen.sure, opacity=chosen.opacity
+    )
     if report:
         tqdm.write(_summary(report, chosen.output))
+
+
+def _segmenter_settings(
+    settings: SelfTrainingSettings, scale: str, output: Path, epochs: int | None
+) -> BoundarySettings:
+    """Return how to learn a segmenter from the labelled images of a run, with the backbone and on the machine of it."""
+    found = preset_settings("boundaries", scale=scale, changes={} if epochs is None else {"epochs": epochs})
+    if not isinstance(found, BoundarySettings):
+        raise TypeError(f"the preset boundaries must be of the family boundaries, got {type(found).__name__}")
+    return replace(found, output=output, **{name: getattr(settings, name) for name in _OF_THE_SEGMENTER})
 
 
 def _sureness(frame: str, found: Prediction, least: float, class_names: Sequence[str]) -> Sureness:

@@ -14,16 +14,19 @@ from correspondence_losses.reference.commands.adapt import _sureness
 from correspondence_losses.reference.data import CLASS_NAMES
 from correspondence_losses.reference.data.files import read_gray8
 from correspondence_losses.reference.engine.prediction import Prediction
+from correspondence_losses.reference.files import read_json
 
 TINY = (
     "--backbone convnext_atto --pretrained false --frozen_stages 0 --image_size [32,64] --fpn_channels 4 --epochs 2 "
     "--supervised_epochs 1 --steps_per_epoch 1 --batch_size 2 --num_workers 0 --accelerator cpu --mask_block 8 "
-    "--prediction_scales [1.0] --least_objects 0 --segmenter.min_size 20 --segmenter.scale 50"
+    "--prediction_scales [1.0] --least_objects 0"
 )
+FELZENSZWALB = "--segmenter.min_size 20 --segmenter.scale 50"
 
 
+@pytest.mark.parametrize("segmenter", [FELZENSZWALB, "--segmenter_epochs 1"], ids=["given", "learnt"])
 def test_a_folder_gets_its_labels_and_a_report(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], without_figures: None
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], without_figures: None, segmenter: str
 ) -> None:
     images, output = tmp_path / "images", tmp_path / "out"
     (images / "deep").mkdir(parents=True)
@@ -42,8 +45,12 @@ def test_a_folder_gets_its_labels_and_a_report(
         "--sure",
         "0.05",
         *TINY.split(),
+        *segmenter.split(),
     ]
     command_line.main(arguments)
+    made = read_json(output / "run/results.json")["data"]["segmenter"]["class_path"].rpartition(".")[2]
+    assert made == ("FelzenszwalbSegmenter" if segmenter == FELZENSZWALB else "BoundarySegmenter")
+    assert (output / "segmenter").exists() == (segmenter != FELZENSZWALB)
     for name in ("a", "deep/b", "c"):
         assert read_gray8(output / f"labels/{name}.png").shape == (48, 64)
         assert Image.open(output / f"overlays/{name}.jpg").size == (64, 48)
@@ -53,7 +60,7 @@ def test_a_folder_gets_its_labels_and_a_report(
     shares = [float(row["sure_segments"]) for row in rows]
     assert shares == sorted(shares)
     for row in rows:
-        assert int(row["segments"]) > 1
+        assert int(row["segments"]) >= 1
         label = read_gray8(output / f"labels/{row['image'].rpartition('.')[0]}.png")
         assert set(row["classes"].split()) == {CLASS_NAMES[i] for i in np.unique(label) if i > 0}
     assert "3 images" in capsys.readouterr().out
@@ -92,7 +99,9 @@ def test_bad_arguments_end_in_one_line(
     given = [argument.replace("IMAGES", str(images)) for argument in arguments]
     output = [] if "--output" in given else ["--output", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as end:
-        command_line.main(["adapt", str(images), "--labelled", str(data), *output, *given, *TINY.split()])
+        command_line.main(
+            ["adapt", str(images), "--labelled", str(data), *output, *given, *TINY.split(), *FELZENSZWALB.split()]
+        )
     assert end.value.code == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out/run").exists(), "nothing was trained first"
