@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from correspondence_losses import _distributed
 from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses.correspond import Matches, ViewGrid
 from correspondence_losses.losses import (
@@ -123,6 +124,20 @@ def gather_of_each_kind(rank: int) -> dict[str, Tensor]:
     }
 
 
+def scattered(mine: dict[str, Tensor]) -> list[Tensor] | None:
+    """The gradients of VICReg where the backend sums and scatters at once; None where this gloo cannot."""
+    model = DistributedDataParallel(WithEncoder(vicreg))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_distributed, "_scatters", lambda: True)
+        try:
+            model(mine).backward()
+        except RuntimeError as error:
+            if "reduce_scatter" not in str(error):
+                raise
+            return None
+    return [parameter.grad for parameter in model.parameters()]
+
+
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
@@ -134,6 +149,7 @@ def worker(rank: int, folder: str) -> None:
         loss = model(mine)
         loss.backward()
         results[name] = (loss.detach(), [parameter.grad for parameter in model.parameters()])
+    results["scattered"] = scattered(mine)
     compiled = torch.compile(VICRegLoss(gather=True), fullgraph=True, backend="aot_eager")
     z1, z2 = (mine["large"][:, view].mean((2, 3)) for view in range(2))
     results["compiled"] = (compiled(z1, z2), VICRegLoss(gather=True)(z1, z2))
@@ -159,6 +175,14 @@ def test_equals_one_process_with_the_whole_batch(of_ranks, name):
         torch.testing.assert_close(of_rank, loss.detach())
         for grad, parameter in zip(grads, model.parameters(), strict=True):
             torch.testing.assert_close(grad, parameter.grad)
+
+
+def test_scattered_sums_are_the_same_gradients(of_ranks):
+    for results in of_ranks:
+        if results["scattered"] is None:
+            pytest.skip("this version of gloo has no reduce_scatter")
+        for grad, expected in zip(results["scattered"], results["VICRegLoss"][1], strict=True):
+            torch.testing.assert_close(grad, expected)
 
 
 def test_gathers_in_the_order_of_the_ranks(of_ranks):

@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("images", type=Path, metavar="IMAGES", help="the folder of images, and of its subfolders")
     parser.add_argument("--labelled", type=Path, required=True, metavar="DATA", help="YCB-Video's or BOP's layout")
     parser.add_argument("--output", type=Path, default=Path("runs/adapt"), help="default: runs/adapt")
-    parser.add_argument("--preset", choices=presets, default="mic_votes_sam", help="default: mic_votes_sam")
+    parser.add_argument("--preset", choices=presets, default="mic_votes", help="default: mic_votes")
     parser.add_argument("--scale", choices=scale_names(), default="laptop", help="default: laptop")
     parser.add_argument("--segmenter_epochs", type=int, metavar="N", help="default: the scale's")
     parser.add_argument("--sure", type=float, default=0.9, metavar="P", help="least probability; default: 0.9")
