@@ -23,13 +23,13 @@ from correspondence_losses.reference.runs.boundary_segmenter import BoundarySegm
 from correspondence_losses.reference.runs.command_line import preset_settings
 from correspondence_losses.reference.runs.run import launch, run
 from correspondence_losses.reference.runs.trained import TrainedModel
-from correspondence_losses.reference.segments import presegment
+from correspondence_losses.reference.segments import Segmenter, presegment
 
 _DESCRIPTION = """Learn to label the images of a folder, without a label of any of them: learn from labelled images of
-another domain to segment, segment the folder, train on the labelled images and on pseudo labels of the folder, and
-label it. OUTPUT gets labels/NAME.png, overlays/NAME.jpg, legend.png, and report.csv: how sure each image's labels are,
-the least sure first. OUTPUT/segmenter and OUTPUT/run are the runs, which the same command continues. With --segmenter,
-that one segments the folder, and none is learnt."""
+another domain to segment, train on the labelled images and on pseudo labels of the folder, and label it by votes of the
+learnt segments. OUTPUT gets labels/NAME.png, overlays/NAME.jpg, legend.png, and report.csv: how sure each image's
+labels are, the least sure first. OUTPUT/segmenter and OUTPUT/run are the runs, which the same command continues. With
+--segmenter, that one does all of it, and none is learnt."""
 _OF_THE_SEGMENTER = (
     "data", "labelled_data", "labelled", "backgrounds", "image_size", "prediction_size", "backbone", "pretrained",
     "backbone_weights", "batch_norm", "frozen_stages", "channels_last", "steps_per_epoch", "batch_size", "seed",
@@ -72,7 +72,8 @@ def adapt(
         images: The folder.
         settings: Of the run.
         output: The folder for what is made, outside of ``images``.
-        segmenter: How to learn a segmenter first, which segments the folder. Default: that of ``settings`` does.
+        segmenter: How to learn a segmenter, whose segments vote for the labels. Default: those vote that the run was
+            trained with.
         least: Least probability of its class that a sure segment votes with.
         opacity: Of the colours in the overlays.
 
@@ -92,14 +93,16 @@ def adapt(
     fabric = launch(settings)
     if segmenter is not None:
         run(segmenter, fabric=fabric)
-        settings = replace(settings, segmenter=BoundarySegmenter(segmenter.output))
     run(settings, fabric=fabric)
     if fabric.global_rank > 0:
         return []
+    voters: Segmenter = settings.segmenter
     folder = (settings.output / "masks" if settings.masks is None else settings.masks) / "images"
-    segments = presegment(source, frames, folder, settings.segmenter, min_area=settings.min_segment_area)
+    if segmenter is not None:
+        voters, folder = BoundarySegmenter(segmenter.output), segmenter.output / "masks"
+    segments = presegment(source, frames, folder, voters, min_area=settings.min_segment_area)
     model = TrainedModel(settings.output, accelerator=settings.accelerator)
-    ways = replace(settings.prediction_ways(), segmenter=settings.segmenter)
+    ways = replace(settings.prediction_ways(), segmenter=voters)
     report = []
     names = names_without_endings(frames)
     for frame, name in progress_bar(names.items(), stage="labelling", unit="image", total=len(names)):
