@@ -5,7 +5,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from correspondence_losses._checks import (
     check_floating,
@@ -140,5 +139,9 @@ def _resized(objects: Tensor, features: Tensor) -> Tensor:
     size = (features.shape[-2], features.shape[-1])
     if objects.shape[-2:] == size:
         return objects
-    maps = objects.reshape(-1, 1, objects.shape[-2], objects.shape[-1]).float()
-    return F.interpolate(maps, size=size, mode="nearest-exact").reshape(*objects.shape[:-2], *size) > 0
+    # In integers: where a centre lies between two pixels, rounding would decide which of them it sees.
+    rows, columns = (
+        (2 * torch.arange(cells, device=objects.device) + 1) * pixels // (2 * cells)
+        for cells, pixels in zip(size, objects.shape[-2:], strict=True)
+    )
+    return objects.index_select(-2, rows).index_select(-1, columns)
