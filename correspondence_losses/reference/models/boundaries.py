@@ -33,8 +33,8 @@ class BoundaryModel(nn.Module):
         head_stride: Logits are computed at this part of the image's height and width, and upsampled.
 
     Source:
-        Deng et al. 2018, "Learning to Predict Crisp Boundaries", eq. 2 and 3 (whose weight of the cross-entropy is that
-        of each image's share of boundaries).
+        Deng et al. 2018, "Learning to Predict Crisp Boundaries", for both terms together; the Dice coefficient with
+        squares is that of Milletari et al. 2016, "V-Net", with 1 added above and below.
     """
 
     def __init__(self, backbone: Backbone, head: FPNFusionHead | PyramidHead, *, head_stride: int) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
+from correspondence_losses.reference.engine.checkpoint import CheckpointError
 from correspondence_losses.reference.experiments.boundaries import BoundarySettings
 from correspondence_losses.reference.files import sha256_of_file
 from correspondence_losses.reference.models.boundaries import BoundaryModel
 from correspondence_losses.reference.runs.command_line import load_settings
-from correspondence_losses.reference.runs.trained import blank_model
+from correspondence_losses.reference.runs.trained import load_model
 from correspondence_losses.reference.segments.regions import closed_regions
 from correspondence_losses.reference.segments.segmenter import Segmenter, check_image
 from correspondence_losses.reference.streams.images import image_to_tensor
@@ -46,20 +46,16 @@ class BoundarySegmenter(Segmenter):
             raise ValueError(f"min_size must be at least 1, got {min_size}")
         self.merge = float(merge)
         self.min_size = int(min_size)
-        settings = load_settings(Path(run))
+        run = Path(run)
+        settings = load_settings(run)
         if not isinstance(settings, BoundarySettings):
             raise CheckpointError(f"{run}: is not a run of the preset boundaries")
-        path = Path(run) / "checkpoint.pt"
-        model = blank_model(settings, 0)
-        try:
-            model.load_state_dict(scored_weights(read_checkpoint(path)))
-        except (TypeError, RuntimeError) as error:
-            raise CheckpointError(f"{path}: does not hold the model of {run}: {error}") from error
+        model, _ = load_model(run, settings, num_classes=0)
         if not isinstance(model, BoundaryModel):
             raise TypeError(f"the model must predict boundaries, got {type(model).__name__}")
         self._model = model.eval()
         self._size = settings.predicted_at
-        self._sha256 = sha256_of_file(path)
+        self._sha256 = sha256_of_file(run / "checkpoint.pt")
 
     def __call__(self, image: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
         """Segment an (H, W, 3) ``uint8`` image into disjoint masks that cover it.

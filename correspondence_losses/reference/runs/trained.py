@@ -19,7 +19,7 @@ from correspondence_losses.reference.files import read_json
 from correspondence_losses.reference.runs.command_line import load_settings
 from correspondence_losses.reference.streams.images import image_to_tensor
 
-__all__ = ["TrainedModel", "blank_model", "image_classes"]
+__all__ = ["TrainedModel", "blank_model", "image_classes", "load_model"]
 
 
 class TrainedModel:
@@ -44,14 +44,7 @@ class TrainedModel:
         self.class_names = _class_names(run / "classes.json")
         if not self.settings.predicts:
             raise CheckpointError(f"{run}: holds a model that predicts no classes")
-        path = run / "checkpoint.pt"
-        checkpoint = read_checkpoint(path)
-        model = blank_model(self.settings, len(self.class_names))
-        try:
-            model.load_state_dict(scored_weights(checkpoint))
-            self.step = int(checkpoint["step"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path}: does not hold the model of {run}: {error}") from error
+        model, self.step = load_model(run, self.settings, len(self.class_names))
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=self.settings.precision)
         self._model: Any = self.fabric.setup_module(model)
         self._model.mark_forward_method("predict")
@@ -80,6 +73,22 @@ def image_classes(model: Any, image: NDArray[np.uint8], size: tuple[int, int]) -
     predicted = predict_classes(model, inputs, (image.shape[0], image.shape[1]))
     classes: NDArray[np.uint8] = predicted.to(torch.uint8).cpu().numpy()
     return classes
+
+
+def load_model(run: Path, settings: FamilySettings, num_classes: int) -> tuple[nn.Module, int]:
+    """Return the model of a run with the weights that are scored, and the steps that it was trained for.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or damaged, or of another model.
+    """
+    path = run / "checkpoint.pt"
+    checkpoint = read_checkpoint(path)
+    model = blank_model(settings, num_classes)
+    try:
+        model.load_state_dict(scored_weights(checkpoint))
+        return model, int(checkpoint["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: does not hold the model of {run}: {error}") from error
 
 
 def blank_model(settings: FamilySettings, num_classes: int) -> nn.Module:
