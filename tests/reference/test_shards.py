@@ -130,3 +130,10 @@ def test_shards_are_all_of_the_items_and_none_twice() -> None:
     for count in (1, 3, 11, 20):
         parts = [shard_of(items, f"{i}/{count}") for i in range(1, count + 1)]
         assert sorted(item for part in parts for item in part) == items
+
+
+def test_a_record_without_its_numbers_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scenes.json").write_text('{"settings": {"content": "scenes"}}')
+    with pytest.raises(SystemExit):
+        main(["scenes", "missing", str(tmp_path)])
+    assert "num_synthetic must be a number, got None" in capsys.readouterr().err

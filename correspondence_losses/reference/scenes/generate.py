@@ -256,7 +256,9 @@ def missing_frames(root: Path) -> list[str]:
         ValueError: ``root`` holds no data set of scenes.
     """
     settings = _recorded_settings(root / "scenes.json")
-    count = settings["num_synthetic"] if settings["content"] == "scenes" else 0
+    count = settings.get("num_synthetic") if settings.get("content") == "scenes" else 0
+    if not isinstance(count, int):
+        raise ValueError(f"{root / 'scenes.json'}: num_synthetic must be a number, got {count!r}")  # noqa: TRY004 - a file's fault
     names = [f"data_syn/{index:06d}" for index in range(count)]
     for split in ("train", "val"):
         if (listed := root / "image_sets" / f"{split}.txt").exists() or split == "train":
