@@ -178,13 +178,15 @@ class Network(nn.Module):
             for a, b in pairwise(widths)
         )
         self.head = FPNFusionHead(widths[1:], NUM_CLASSES, fpn_channels=32)
+        self.to(memory_format=torch.channels_last)  # a quarter less time on a CPU
 
     def forward(self, images: Tensor) -> HeadOutput:
         """Return logits at the size of the images, and features at half of it."""
         maps = []
+        features = images.contiguous(memory_format=torch.channels_last)
         for stage in self.stages:
-            images = stage(images if not maps else maps[-1])
-            maps.append(images)
+            features = stage(features)
+            maps.append(features)
         output: HeadOutput = self.head(maps, (HEIGHT // 2, WIDTH // 2))
         return output._replace(logits=interpolate(output.logits, scale_factor=2.0, mode="bilinear"))
 
@@ -353,7 +355,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/digits"), help="folder of the table")
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(6)))
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--images", type=int, default=400, help="labelled images, and as many unlabelled ones")
     parser.add_argument("--batch_size", type=int, default=8)
     chosen = parser.parse_args()

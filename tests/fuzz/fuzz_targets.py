@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from fuzz_damage import Damage, damage_bytes, damage_json, damage_lines, damage_mat, damage_png, damage_yaml, damage_zip
 from lightning_fabric import Fabric
 from PIL import Image
-from ycb_layouts import random_frame, synthetic_meta, write_bop_scene, write_original
+from safetensors.torch import save_file
+from ycb_layouts import random_frame, synthetic_meta, write_bop_scene, write_original, write_tiny
 
 from correspondence_losses.reference.data import CLASS_NAMES, Frame, FrameSource, ImageFolder, open_dataset
+from correspondence_losses.reference.deploy.published import PublishedModel
 from correspondence_losses.reference.engine.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from correspondence_losses.reference.experiments.presets import load_presets
 from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.files import write_json
+from correspondence_losses.reference.models.weights import WeightsError, read_weights
 from correspondence_losses.reference.runs.command_line import load_settings, preset_settings, settings_from_command_line
+from correspondence_losses.reference.runs.report import write_report
+from correspondence_losses.reference.runs.results_table import collect_results
+from correspondence_losses.reference.runs.run import run
 from correspondence_losses.reference.scenes import SceneSettings, generate_scenes
 from correspondence_losses.reference.scenes.lighting import load_environment
 from correspondence_losses.reference.scenes.meshes import load_mesh
@@ -272,6 +280,79 @@ def _make_settings(root: Path) -> None:
     write_json(root / "settings.json", {"family": "segmentation", **plain(settings)})
 
 
+def _make_own_classes(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    (root / "classes.yaml").write_text("names: [background, mug, screwdriver]\n")
+    for split in ("train", "val"):
+        for folder in ("images", "labels"):
+            (root / split / folder).mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 256, (12, 16, 3)).astype(np.uint8)).save(root / split / "images/a.png")
+        Image.fromarray(rng.integers(0, 3, (12, 16)).astype(np.uint8)).save(root / split / "labels/a.png")
+
+
+def _read_own_classes(root: Path) -> None:
+    source = open_dataset(root)
+    for split in source.splits():
+        for frame in source.frames(split):
+            assert source.label(frame).shape == source.image(frame, seed=1).shape[:2]
+            assert source.label(frame).max() < len(source.class_names)
+
+
+_WEIGHTED = "test_resnet"
+
+
+def _make_weights(root: Path) -> None:
+    torch.manual_seed(0)
+    tensors = timm.create_model(_WEIGHTED).state_dict()
+    torch.save({"state_dict": tensors}, root / "weights.pth")
+    save_file(tensors, root / "weights.safetensors")
+
+
+def _read_weights(root: Path) -> None:
+    for name in ("weights.pth", "weights.safetensors"):
+        try:
+            weights = read_weights(_WEIGHTED, root / name)
+        except WeightsError as error:
+            raise ValueError(str(error)) from error
+        model = timm.create_model(_WEIGHTED)
+        model.load_state_dict({**model.state_dict(), **weights.tensors})
+
+
+_ROW = "source_only"
+
+
+def _make_run(root: Path) -> None:
+    """Train for two steps, in the folder of a sweep."""
+    changes = {
+        "data": str(write_tiny(root.with_name("data"))),
+        "output": str(root / _ROW / "seed-0"),
+        "evaluation": "val",
+        "backbone": "test_resnet",
+        "pretrained": False,
+        "image_size": [64, 96],
+        "fpn_channels": 4,
+        "epochs": 1,
+        "steps_per_epoch": 2,
+        "log_every": 1,
+        "supervised_epochs": 1,
+        "average_epochs": 1,
+        "batch_size": 2,
+        "num_workers": 0,
+        "accelerator": "cpu",
+    }
+    run(preset_settings(_ROW, changes=changes))
+
+
+def _read_run(root: Path) -> None:
+    """Do all that users do with a run's folder but train on: export it, show it, and count it in a table."""
+    folder = root / _ROW / "seed-0"
+    published = PublishedModel.from_run(folder)
+    assert published(torch.zeros(1, 3, 64, 96)).shape == (1, len(published.class_names), 64, 96)
+    published.generate_model_card()
+    write_report(root.with_name("written") / "report.html", [folder])
+    collect_results(root, {"beyond": [load_presets()[_ROW]]})
+
+
 _FRAME: Mapping[str, Damage] = {
     "-color.png": damage_png,
     "-depth.png": damage_png,
@@ -331,6 +412,24 @@ TARGETS = {
     "light": Target(_make_light, dict.fromkeys(("light.exr", "light.hdr", "light.pfm"), damage_bytes), _read_light),
     "config": Target(
         lambda root: (root / "config.yaml").write_text(_CONFIG), {"config.yaml": damage_yaml}, _read_config
+    ),
+    "own_classes": Target(
+        _make_own_classes,
+        {"classes.yaml": damage_yaml, "train/images/a.png": damage_png, "train/labels/a.png": damage_png},
+        _read_own_classes,
+    ),
+    "weights": Target(_make_weights, {"weights.pth": damage_zip, "weights.safetensors": damage_bytes}, _read_weights),
+    "run": Target(
+        _make_run,
+        {
+            f"{_ROW}/seed-0/{name}": damage
+            for name, damage in {
+                **dict.fromkeys(("settings.json", "classes.json", "results.json", "scores.json"), damage_json),
+                **dict.fromkeys(("training.csv", "evaluation.csv"), damage_lines),
+                "checkpoint.pt": damage_zip,
+            }.items()
+        },
+        _read_run,
     ),
     "run_settings": Target(_make_settings, {"settings.json": damage_json}, load_settings),
 }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from correspondence_losses.reference.experiments import family_name
 from correspondence_losses.reference.experiments.record import plain
-from correspondence_losses.reference.files import read_json
+from correspondence_losses.reference.files import read_json, reading
 from correspondence_losses.reference.runs.command_line import settings_of
 from correspondence_losses.reference.runs.trained import TrainedModel, blank_model, image_classes
 
@@ -63,15 +63,7 @@ class PublishedModel(
         trained = TrainedModel(run, accelerator="cpu")
         results: dict[str, Any] = {"step": trained.step}
         if (run / "results.json").exists():
-            found = read_json(run / "results.json")
-            results |= {name: found[name] for name in _RESULTS if name in found}
-            results |= {name: found.get(name) for name in ("backbone_weights", "versions")}
-            results["evaluated_frames"] = found["data"]["evaluated_frames"]
-            results["classes"] = {
-                name.removeprefix("iou/"): value
-                for name, value in found.get("final", {}).items()
-                if name.startswith("iou/")
-            }
+            results |= _results(run / "results.json")
         settings = {
             name: value
             for name, value in plain(trained.settings).items()
@@ -141,3 +133,20 @@ class PublishedModel(
         lines += [f"| {name} | {100 * results[key]:.2f} |" for name, key in zip(names, _RESULTS, strict=True)]
         lines += [f"| IoU of {name} | {100 * iou:.2f} |" for name, iou in results.get("classes", {}).items()]
         return lines
+
+
+def _results(path: Path) -> dict[str, Any]:
+    """Return what the card says of a finished run."""
+    with reading(path, "a run's results"):
+        found = read_json(path)
+        return {
+            **({name: float(found[name]) for name in _RESULTS} if "mean_iou" in found else {}),
+            "backbone_weights": found.get("backbone_weights"),
+            "versions": found.get("versions"),
+            "evaluated_frames": found["data"]["evaluated_frames"],
+            "classes": {
+                name.removeprefix("iou/"): float(value)
+                for name, value in found.get("final", {}).items()
+                if name.startswith("iou/")
+            },
+        }

@@ -12,7 +12,7 @@ from correspondence_losses.reference.engine.checkpoint import CheckpointError
 from correspondence_losses.reference.experiments.presets import Preset, load_presets
 from correspondence_losses.reference.figures.page import comparison, curves, page, picture, swatch, table
 from correspondence_losses.reference.figures.panels import read_panels
-from correspondence_losses.reference.files import read_json, read_text, write_text
+from correspondence_losses.reference.files import FileError, read_json, read_text, reading, write_text
 
 __all__ = ["RunRecord", "read_run", "write_report"]
 
@@ -49,7 +49,8 @@ def read_run(folder: Path) -> RunRecord:
         FileError: A file is damaged.
     """
     results, settings, scores = (_mapping(folder / f"{name}.json") for name in ("results", "settings", "scores"))
-    training, evaluation = (_rows(folder / f"{name}.csv") for name in ("training", "evaluation"))
+    training = _rows(folder / "training.csv", "step")
+    evaluation = _rows(folder / "evaluation.csv", "epoch", "mean_iou")
     if not (settings or training or evaluation):
         raise CheckpointError(f"{folder}: holds no run, there is no settings.json, training.csv or evaluation.csv")
     return RunRecord(folder, results, settings, scores, training, evaluation)
@@ -71,7 +72,18 @@ def write_report(path: Path, folders: Sequence[Path]) -> None:
     """
     runs = {_name(folder, folders): read_run(folder) for folder in folders}
     title = f"Run {next(iter(runs))}" if len(runs) == 1 else f"{len(runs)} runs side by side"
-    sections = (
+    try:
+        sections = _sections(runs)
+    except FileError:
+        raise
+    except Exception as error:  # whatever a file that is JSON or a table, but not a run's, provokes
+        names = ", ".join(map(str, folders))
+        raise FileError(f"{names}: a file of the run is damaged ({type(error).__name__}: {error})") from error
+    write_text(path, page(title, "\n".join(section for section in sections if section)))
+
+
+def _sections(runs: Mapping[str, RunRecord]) -> tuple[str, ...]:
+    return (
         _scores(runs),
         _classes(runs),
         _curves(runs),
@@ -81,7 +93,6 @@ def write_report(path: Path, folders: Sequence[Path]) -> None:
         _settings(runs),
         _next(runs),
     )
-    write_text(path, page(title, "\n".join(section for section in sections if section)))
 
 
 def _name(folder: Path, folders: Sequence[Path]) -> str:
@@ -99,10 +110,15 @@ def _mapping(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path, *needed: str) -> list[Row]:
     if not path.exists():
         return []
-    return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(read_text(path)))]
+    with reading(path, "a table of numbers"):
+        lines = csv.DictReader(io.StringIO(read_text(path)))
+        missing = [name for name in needed if name not in (lines.fieldnames or ())]
+        if missing:
+            raise FileError(f"{path}: has no column {missing[0]}")
+        return [{key: float(value) for key, value in row.items()} for row in lines]
 
 
 def _percent(value: float | None) -> str:

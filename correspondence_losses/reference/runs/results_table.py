@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from correspondence_losses.reference.engine.evaluation import MEANS
 from correspondence_losses.reference.experiments.presets import Preset
-from correspondence_losses.reference.files import read_json, read_text, write_json, write_text
+from correspondence_losses.reference.files import read_json, read_text, reading, write_json, write_text
 
 __all__ = ["FAILURE", "collect_results", "run_folder", "write_results"]
 
@@ -103,36 +103,38 @@ def _with_differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _run(folder: Path) -> dict[str, Any]:
     run: dict[str, Any] = {"seed": int(folder.name.removeprefix("seed-")), "status": "not run"}
     if (folder / "results.json").exists():
-        stages = [read_json(folder / "results.json")]
-        backbone = stages[0]["settings"].get("backbone_run")
-        if backbone is not None and (Path(backbone) / "results.json").exists():
-            stages.insert(0, read_json(Path(backbone) / "results.json"))
-        results = stages[-1]
-        return {
-            **run,
-            "status": "finished",
-            **{f"{name}_percent": 100 * results[name] if name in results else None for name in MEANS},
-            "prediction_percent": {
-                way: 100 * scores["mean_iou"] for way, scores in results.get("prediction", {}).get("ways", {}).items()
-            },
-            "averaged_evaluations": results.get("averaged_evaluations"),
-            "steps": [stage["settings"]["epochs"] * stage["settings"]["steps_per_epoch"] for stage in stages],
-            "images_per_step": [
-                stage["settings"]["batch_size"] * stage["settings"]["accumulate"] * stage["processes"]
-                for stage in stages
-            ],
-            "seconds": sum(stage["seconds"] for stage in stages),
-            "backbone": results["settings"]["backbone"],
-            "image_size": results["settings"]["image_size"],
-            "evaluation": results["settings"]["evaluation"],
-            "data": {**stages[0]["data"], **results["data"], "segmenter": _segmenter(stages)},
-            "versions": results["versions"],
-        }
+        with reading(folder / "results.json", "a run's results"):
+            return {**run, "status": "finished", **_finished(read_json(folder / "results.json"))}
     if (folder / FAILURE).exists():
         return {**run, "status": "failed", "reason": read_text(folder / FAILURE).strip()}
     if (folder / "settings.json").exists():
         return {**run, "status": "unfinished"}
     return run
+
+
+def _finished(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the table says of a run, together with the run that its backbone is from."""
+    stages = [results]
+    backbone = results["settings"].get("backbone_run")
+    if backbone is not None and (Path(backbone) / "results.json").exists():
+        stages.insert(0, read_json(Path(backbone) / "results.json"))
+    return {
+        **{f"{name}_percent": 100 * results[name] if name in results else None for name in MEANS},
+        "prediction_percent": {
+            way: 100 * scores["mean_iou"] for way, scores in results.get("prediction", {}).get("ways", {}).items()
+        },
+        "averaged_evaluations": results.get("averaged_evaluations"),
+        "steps": [stage["settings"]["epochs"] * stage["settings"]["steps_per_epoch"] for stage in stages],
+        "images_per_step": [
+            stage["settings"]["batch_size"] * stage["settings"]["accumulate"] * stage["processes"] for stage in stages
+        ],
+        "seconds": sum(stage["seconds"] for stage in stages),
+        "backbone": results["settings"]["backbone"],
+        "image_size": results["settings"]["image_size"],
+        "evaluation": results["settings"]["evaluation"],
+        "data": {**stages[0]["data"], **results["data"], "segmenter": _segmenter(stages)},
+        "versions": dict(results["versions"]),
+    }
 
 
 def _segmenter(stages: Sequence[Mapping[str, Any]]) -> Any:
