@@ -25,7 +25,8 @@ class BoundaryModel(nn.Module):
         \mathcal{L} = - \frac{1}{n} \sum_i \left( 3 y_i \log p_i + (1 - y_i) \log(1 - p_i) \right)
         + 1 - \frac{2 \sum_i p_i y_i + 1}{\sum_i p_i^2 + \sum_i y_i + 1}
 
-    over all pixels of a batch: cross-entropy, and the Dice loss, which makes boundaries crisp.
+    over the pixels of each image, and the mean over images: cross-entropy, and the Dice loss, which makes boundaries
+    crisp.
 
     Args:
         backbone: Returns the feature maps.
@@ -50,7 +51,8 @@ class BoundaryModel(nn.Module):
         weight = logits.new_tensor(_POSITIVE_WEIGHT)
         cross_entropy = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
         found = logits.sigmoid()
-        dice = 1 - (2 * (found * target).sum() + 1) / (found.square().sum() + target.sum() + 1)
+        overlap, total = (found * target).sum((1, 2)), (found.square() + target).sum((1, 2))
+        dice = (1 - (2 * overlap + 1) / (total + 1)).mean()
         return {"loss": cross_entropy + dice, "cross_entropy": cross_entropy, "dice": dice}
 
     def predict(self, images: Tensor) -> Tensor:

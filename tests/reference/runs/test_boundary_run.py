@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from processes import run_in_two_processes
 from runs import assert_same_numbers
 from torch import nn
 
@@ -54,11 +56,13 @@ def test_the_loss_is_cross_entropy_and_dice() -> None:
 
     target = torch.rand(2, 6, 8) < 0.2
     terms = Fixed()({"image": torch.zeros(2, 3, 6, 8), "boundary": target})
-    z, y = logits.detach().float().flatten().tolist(), target.flatten().tolist()
-    p = [1 / (1 + np.exp(-value)) for value in z]
-    entropy = -sum(3 * np.log(a) if b else np.log(1 - a) for a, b in zip(p, y, strict=True)) / len(p)
-    overlap = 2 * sum(a for a, b in zip(p, y, strict=True) if b) + 1
-    dice = 1 - overlap / (sum(a * a for a in p) + sum(y) + 1)
+    entropy = dice = 0.0
+    for image in range(2):
+        z, y = logits[image].detach().float().flatten().tolist(), target[image].flatten().tolist()
+        p = [1 / (1 + np.exp(-value)) for value in z]
+        entropy -= sum(3 * np.log(a) if b else np.log(1 - a) for a, b in zip(p, y, strict=True)) / len(p) / 2
+        overlap = 2 * sum(a for a, b in zip(p, y, strict=True) if b) + 1
+        dice += (1 - overlap / (sum(a * a for a in p) + sum(y) + 1)) / 2
     assert terms["cross_entropy"].item() == pytest.approx(entropy, rel=1e-5)
     assert terms["dice"].item() == pytest.approx(dice, rel=1e-5)
     assert terms["loss"].item() == pytest.approx(entropy + dice, rel=1e-5)
@@ -141,6 +145,29 @@ def test_a_run_and_its_segmenter(settings: BoundarySettings, data: Path, tmp_pat
     run(pooled)
     assert (tmp_path / "pooled" / "masks" / "dataset" / "segments.json").exists()
     assert SegmentCache(tmp_path / "pooled" / "masks" / "dataset").record["identity"]["segmenter"] == "boundaries"
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_killed_and_resumed_equals_never_stopped(settings: BoundarySettings, tmp_path: Path, steps: Any) -> None:
+    run(settings)
+    killed = dataclasses.replace(settings, output=tmp_path / "killed", checkpoint_every=2)
+    with steps.killed(step=5):
+        run(killed)
+    run(killed)
+    assert_same_numbers(settings.output, killed.output)
+
+
+def test_two_processes_train_as_one_with_the_same_global_batch(settings: BoundarySettings, tmp_path: Path) -> None:
+    """Real gloo processes."""
+
+    def training(devices: int) -> list[list[float]]:
+        output = tmp_path / f"devices{devices}"
+        changed = dataclasses.replace(settings, output=output, devices=devices, batch_size=2 // devices)
+        run_in_two_processes(changed) if devices == 2 else run(changed)
+        rows = (output / "training.csv").read_text().splitlines()
+        return [[float(value) for value in row.split(",")] for row in rows[1:]]
+
+    np.testing.assert_allclose(training(2), training(1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("without_figures")
