@@ -129,7 +129,8 @@ class Backbone(nn.Module):
         ends = [0]
         for last in self.network.feature_info.module_name():
             inside = (f"{last}.", f"{last.replace('.', '_')}.")  # timm flattens the names of some backbones
-            ends.append(1 + max(index for index, (name, _) in enumerate(named) if name.startswith(inside)))
+            own = (1 + index for index, (name, _) in enumerate(named) if name.startswith(inside))
+            ends.append(max(own, default=ends[-1]))  # what makes the last map may be an empty layer
         ends[-1] = len(named)
         return [[parameter for _, parameter in named[start:end]] for start, end in pairwise(ends)]
 
@@ -162,12 +163,10 @@ def _create(name: str, pretrained: bool, file: Path | None) -> tuple[Any, dict[s
 
 def _network(name: str, download: bool, weights: BackboneWeights | None) -> Any:
     options: dict[str, Any] = {"pretrained": download or weights is not None}
-    if is_plain_vit(name):
-        if weights is not None:
-            options["pretrained_cfg_overlay"] = {"state_dict": weights.tensors}
-        return PlainViT(name, **options)
     if weights is not None:
-        options["pretrained_cfg_overlay"] = {"state_dict": _of_features(name, weights)}
+        options["pretrained_cfg_overlay"] = {"state_dict": weights.tensors}
+    if is_plain_vit(name):
+        return PlainViT(name, **options)
     return timm.create_model(name, features_only=True, out_indices=_LAST_STAGES, **options)
 
 
@@ -184,16 +183,6 @@ def _no_word_of_heads() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(wanted)
-
-
-def _of_features(name: str, weights: BackboneWeights) -> dict[str, Tensor]:
-    """Leave out what a network without a head has no place for; timm would warn of it."""
-    with torch.device("meta"):
-        network = timm.create_model(name, features_only=True, out_indices=_LAST_STAGES)
-    own = network.state_dict().keys()
-    kept = {key: tensor for key, tensor in weights.tensors.items() if key in own}
-    # A network whose names timm flattens is loaded whole, before it is cut.
-    return kept if len(kept) > len(own) // 2 else weights.tensors
 
 
 @torch.no_grad()

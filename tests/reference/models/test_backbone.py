@@ -202,7 +202,7 @@ def test_batch_normalisation_is_frozen_where_weights_bring_statistics() -> None:
     assert pretrained.network.training
 
 
-@pytest.mark.parametrize("name", [LITE, "convnext_atto", "resnet10t"])
+@pytest.mark.parametrize("name", [LITE, "convnext_atto", "resnet10t", "test_byobnet"])
 def test_stages_hold_each_parameter_once_and_the_frozen_ones_are_the_first(name: str) -> None:
     backbone = Backbone(name, pretrained=False, frozen_stages=2)
     stages = backbone.stages()
