@@ -13,7 +13,7 @@ from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.figures.colors import component_images
 from correspondence_losses.reference.figures.plots import plot_images
-from correspondence_losses.reference.models.frame_level import LEVELS, FrameLevelModel
+from correspondence_losses.reference.models.frame_level import LEVELS, FrameLevelModel, FrameLevelPlan
 from correspondence_losses.reference.streams.pairs import PairStream
 from correspondence_losses.reference.streams.samples import SampleStream
 
@@ -21,34 +21,19 @@ __all__ = ["FrameLevelSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameLevelSettings(FamilySettings):
+class FrameLevelSettings(FrameLevelPlan, FamilySettings):
     """Settings of the family; the defaults are the thesis's for the adversarial approach on all three maps.
 
     The thesis does not say over which backbone its RefineNet is. It is one of RefineNet's own here, ResNet-50, with
     group normalisation, since its batches are of 1 image and a network from scratch has no statistics to keep.
-
-    Args:
-        output: The run's folder. A run that is there is continued if its settings are the same.
-        paired: The labelled images are renders of the unlabelled frames' poses, with the labels of the renders: of the
-            real frames the poses are used, and no label. Else they are those of the split ``labelled``.
-        levels: The maps that are aligned, of 16, 8 and 4: that at 1/16 of the image's size, and so on.
-        l2_weight: Weight of the distance of eq. 3.1, for paired images; 0 does without.
-        adversarial_weight: Weight of the adversarial loss of sec. 3.2 on the network; 0 does without.
-        decoder_channels: Width of RefineNet.
     """
 
     output: Path = Path("runs/ycb_frame_level")
-    paired: bool = True
-    levels: tuple[int, ...] = (16, 8, 4)
-    l2_weight: float = 0.0
-    adversarial_weight: float = 1.0
-    decoder_channels: int = 256
     backbone: str = "resnet50_gn"
     pretrained: bool = False
     epochs: int = 300
 
     def __post_init__(self) -> None:
-        """Check what the types do not say."""
         super().__post_init__()
         self.check_above_zero("decoder_channels")
         self.check_at_least_zero("l2_weight", "adversarial_weight")
@@ -62,14 +47,7 @@ class FrameLevelSettings(FamilySettings):
 
     def create_model(self, num_classes: int) -> nn.Module:
         """Create the model, its backbone with the weights that the settings ask for."""
-        return FrameLevelModel(
-            self.create_backbone(),
-            num_classes=num_classes,
-            decoder_channels=self.decoder_channels,
-            levels=self.levels,
-            l2_weight=self.l2_weight,
-            adversarial_weight=self.adversarial_weight,
-        )
+        return FrameLevelModel(self.create_backbone(), num_classes, self)
 
     def task(self, data: RunData) -> Task:
         """Return what is trained on: paired images are rendered first."""

@@ -9,52 +9,27 @@ from torch import nn
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.segmentation import SegmentationSettings, SegmentationTask
 from correspondence_losses.reference.experiments.task import Task
-from correspondence_losses.reference.models.self_training import SelfTrainingModel
+from correspondence_losses.reference.models.self_training import SelfTrainingModel, SelfTrainingPlan
 from correspondence_losses.reference.streams.self_training import SelfTrainingStream
 
 __all__ = ["SelfTrainingSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfTrainingSettings(SegmentationSettings):
+class SelfTrainingSettings(SelfTrainingPlan, SegmentationSettings):
     """Settings of the family: those of FPN + SAM pooling, and what self-training adds.
 
     The teacher is the average of the weights, ``weight_average``, which is also what is scored.
 
     Args:
-        output: The run's folder. A run that is there is continued if its settings are the same.
-        sam_weight: Weight of the pooling loss in eq. 4.8; 0 trains without the pooling block.
         weight_average: Momentum of the teacher.
-        pseudo_weight: Weight of the losses on pseudo labels; 0 trains on labelled images alone.
-        mask_weight: Weight, among them, of the consistency of images with hidden blocks (MIC); 0 does without.
-        mask_block: Side of a hidden block in pixels.
-        mask_ratio: Probability that a block is hidden.
-        votes: Let the segments of each unlabelled image vote for its pseudo labels.
-        threshold: Probability above which the teacher is sure of a pixel.
-        class_thresholds: Lower the threshold of classes that the teacher is less sure of.
-        rare_class_temperature: Of the drawing of labelled images by class, so that rare classes come as often as
-            others; 0 draws all images alike.
-        supervised_epochs: Epochs on labelled images alone, before the first pseudo labels.
-        least_objects: Stop where the pseudo labels show less than this part of the objects that the labels show, for
-            50 batches in a row: they have collapsed to the background. 0 goes on.
     """
 
     output: Path = Path("runs/self_training")
     sam_weight: float = 0.0
     weight_average: float = 0.999
-    pseudo_weight: float = 1.0
-    mask_weight: float = 0.0
-    mask_block: int = 64
-    mask_ratio: float = 0.7
-    votes: bool = False
-    threshold: float = 0.968
-    class_thresholds: bool = True
-    rare_class_temperature: float = 0.01
-    supervised_epochs: int = 2
-    least_objects: float = 0.02
 
     def __post_init__(self) -> None:
-        """Check what the types do not say."""
         super().__post_init__()
         self.check_above_zero("mask_block")
         self.check_at_least_zero(
@@ -75,13 +50,8 @@ class SelfTrainingSettings(SegmentationSettings):
             sam_weight=self.sam_weight,
             head_stride=self.head_stride,
             frozen_backbone=self.frozen_backbone,
-            pseudo_weight=self.pseudo_weight,
-            mask_weight=self.mask_weight,
-            threshold=self.threshold,
-            class_wise=self.class_thresholds,
-            votes=self.votes,
+            plan=self,
             supervised_steps=self.supervised_epochs * self.steps_per_epoch,
-            least_objects=self.least_objects,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +13,7 @@ from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses.functional import masked_consistency_loss, segment_vote
 from correspondence_losses.reference.models.segmentation import SegmentationModel
 
-__all__ = ["PseudoLabelCollapseError", "SelfTrainingModel", "Teacher", "class_thresholds"]
+__all__ = ["PseudoLabelCollapseError", "SelfTrainingModel", "SelfTrainingPlan", "Teacher", "class_thresholds"]
 
 _COLLAPSED_BATCHES = 50
 
@@ -30,6 +31,37 @@ class PseudoLabelCollapseError(RuntimeError):
     """The pseudo labels show almost nothing but background."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SelfTrainingPlan:
+    """What is learnt from pseudo labels.
+
+    Args:
+        pseudo_weight: Weight of the losses on pseudo labels; 0 trains on labelled images alone.
+        mask_weight: Weight, among them, of the consistency of images with hidden blocks (MIC); 0 does without.
+        mask_block: Side of a hidden block in pixels.
+        mask_ratio: Probability that a block is hidden.
+        votes: Let the segments of each unlabelled image vote for its pseudo labels.
+        threshold: Probability above which the teacher is sure of a pixel.
+        class_thresholds: Lower the threshold of classes that the teacher is less sure of.
+        rare_class_temperature: Of the drawing of labelled images by class, so that rare classes come as often as
+            others; 0 draws all images alike.
+        supervised_epochs: Epochs on labelled images alone, before the first pseudo labels.
+        least_objects: Stop where the pseudo labels show less than this part of the objects that the labels show, for
+            50 batches in a row: they have collapsed to the background. 0 goes on.
+    """
+
+    pseudo_weight: float = 1.0
+    mask_weight: float = 0.0
+    mask_block: int = 64
+    mask_ratio: float = 0.7
+    votes: bool = False
+    threshold: float = 0.968
+    class_thresholds: bool = True
+    rare_class_temperature: float = 0.01
+    supervised_epochs: int = 2
+    least_objects: float = 0.02
+
+
 class SelfTrainingModel(SegmentationModel):
     r"""The model of table 4.4, trained on pseudo labels too (DACS and MIC, with votes of segments).
 
@@ -37,8 +69,9 @@ class SelfTrainingModel(SegmentationModel):
 
     .. math:: \lambda \left( \mathcal{L}_\text{mix} + \lambda_\text{mask} \mathcal{L}_\text{mask} \right)
 
-    once the teacher was averaged over ``supervised_steps``. The teacher is the average of the weights; it predicts the
-    unlabelled images, and with ``votes`` the segments of each image vote. :math:`\mathcal{L}_\text{mix}` is the
+    with λ the ``pseudo_weight`` and λ_mask the ``mask_weight``, once the teacher was averaged over
+    ``supervised_steps``. The teacher is the average of the weights; it predicts the unlabelled images, and with
+    ``votes`` the segments of each image vote. :math:`\mathcal{L}_\text{mix}` is the
     cross-entropy of images with pasted classes (:func:`~correspondence_losses.functional.class_mix`), at the pasted
     pixels and where the teacher is sure, over all pixels; a pixel is sure above the threshold of its class
     (:func:`class_thresholds`). :math:`\mathcal{L}_\text{mask}` is
@@ -46,14 +79,8 @@ class SelfTrainingModel(SegmentationModel):
 
     Args:
         segmentation: Arguments of :class:`SegmentationModel`.
-        pseudo_weight: λ.
-        mask_weight: λ_mask; 0 does without.
-        threshold: Least probability of a sure pixel, of the class that the teacher is surest of.
-        class_wise: Whether the threshold of a class follows how sure the teacher is of that class.
-        votes: Whether segments vote for the pseudo labels.
-        supervised_steps: Steps before the first pseudo labels.
-        least_objects: The pseudo labels have collapsed where they show less than this part of the objects that the
-            labels show, for 50 batches in a row.
+        plan: What is learnt from pseudo labels.
+        supervised_steps: Steps before the first of them.
 
     Attributes:
         teacher: The average of the weights. Without it the model can predict, and not train on pseudo labels.
@@ -61,26 +88,10 @@ class SelfTrainingModel(SegmentationModel):
 
     collapsed_batches: Tensor
 
-    def __init__(
-        self,
-        *segmentation: Any,
-        pseudo_weight: float,
-        mask_weight: float,
-        threshold: float,
-        class_wise: bool,
-        votes: bool,
-        supervised_steps: int,
-        least_objects: float,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, *segmentation: Any, plan: SelfTrainingPlan, supervised_steps: int, **settings: Any) -> None:
         super().__init__(*segmentation, **settings)
-        self.pseudo_weight = pseudo_weight
-        self.mask_weight = mask_weight
-        self.threshold = threshold
-        self.class_wise = class_wise
-        self.votes = votes
+        self.plan = plan
         self.supervised_steps = supervised_steps
-        self.least_objects = least_objects
         self.teacher: Teacher | None = None
         self.register_buffer("collapsed_batches", torch.zeros((), dtype=torch.int64))
 
@@ -99,19 +110,19 @@ class SelfTrainingModel(SegmentationModel):
         pseudo: Tensor | None = None
         if teacher.num_updates >= self.supervised_steps:
             pseudo = self._pseudo_probabilities(batch, teacher)
-            names += ["mixed_image"] if self.mask_weight == 0 else ["mixed_image", "masked_image"]
+            names += ["mixed_image"] if self.plan.mask_weight == 0 else ["mixed_image", "masked_image"]
         logits, features = self._logits_and_features(torch.cat([batch[name] for name in names]))
         terms = self.losses(batch, logits, features)
         if pseudo is None:  # the terms that a run logs are the same from its first step on
             return terms | dict.fromkeys(self._pseudo_terms, torch.zeros_like(terms["loss"]).detach())
         of_pseudo = self._pseudo_losses(dict(zip(names, logits.chunk(len(names)), strict=True)), batch, pseudo)
-        added = of_pseudo["mixed"] + (self.mask_weight * of_pseudo["masked"] if self.mask_weight > 0 else 0)
-        return terms | of_pseudo | {"loss": terms["loss"] + self.pseudo_weight * added}
+        added = of_pseudo["mixed"] + (self.plan.mask_weight * of_pseudo["masked"] if self.plan.mask_weight > 0 else 0)
+        return terms | of_pseudo | {"loss": terms["loss"] + self.plan.pseudo_weight * added}
 
     @property
     def _pseudo_terms(self) -> list[str]:
         terms = ["mixed", "sure", "pseudo_objects", "label_objects"]
-        return terms if self.mask_weight == 0 else [*terms, "masked"]
+        return terms if self.plan.mask_weight == 0 else [*terms, "masked"]
 
     @torch.no_grad()
     def _pseudo_probabilities(self, batch: Mapping[str, Tensor], teacher: Teacher) -> Tensor:
@@ -121,7 +132,7 @@ class SelfTrainingModel(SegmentationModel):
         with teacher.applied():
             probabilities = self.predict(batch["plain_image"]).float().softmax(1)
         self.train(training)
-        if self.votes:
+        if self.plan.votes:
             probabilities = segment_vote(probabilities, batch["segments"]).probabilities
         return probabilities
 
@@ -142,26 +153,27 @@ class SelfTrainingModel(SegmentationModel):
             "pseudo_objects": pseudo_objects,
             "label_objects": label_objects,
         }
-        if self.mask_weight > 0:
+        if self.plan.mask_weight > 0:
             seen = self._at_loss_stride(probabilities.movedim(1, -1)).movedim(-1, 1)
             masked = self._at_size(logits["masked_image"], seen)
-            terms["masked"] = masked_consistency_loss(masked, seen, threshold=self.threshold)
+            terms["masked"] = masked_consistency_loss(masked, seen, threshold=self.plan.threshold)
         return terms
 
     def _thresholds(self, confidence: Tensor, classes: Tensor, num_classes: int) -> Tensor:
-        if not self.class_wise:
-            return confidence.new_full((num_classes,), self.threshold)
-        return class_thresholds(confidence, classes, num_classes, self.threshold)
+        if not self.plan.class_thresholds:
+            return confidence.new_full((num_classes,), self.plan.threshold)
+        return class_thresholds(confidence, classes, num_classes, self.plan.threshold)
 
     def _check_collapse(self, pseudo_objects: Tensor, label_objects: Tensor) -> None:
-        collapsed = pseudo_objects < self.least_objects * label_objects
+        collapsed = pseudo_objects < self.plan.least_objects * label_objects
         self.collapsed_batches.copy_((self.collapsed_batches + 1) * collapsed)
         if int(self.collapsed_batches) >= _COLLAPSED_BATCHES:
             raise PseudoLabelCollapseError(
                 f"the pseudo labels have collapsed: for {_COLLAPSED_BATCHES} batches they showed less than "
-                f"{self.least_objects:.0%} of the objects that the labels show (background {1 - pseudo_objects:.2%} of "
-                f"the pseudo labels, {1 - label_objects:.2%} of the labels). More supervised_epochs, class_thresholds, "
-                "rare_class_temperature or a lower pseudo_weight help; least_objects 0 turns this check off"
+                f"{self.plan.least_objects:.0%} of the objects that the labels show (background "
+                f"{1 - pseudo_objects:.2%} of the pseudo labels, {1 - label_objects:.2%} of the labels). More "
+                "supervised_epochs, class_thresholds, rare_class_temperature or a lower pseudo_weight help; "
+                "least_objects 0 turns this check off"
             )
 
     def _at_size(self, logits: Tensor, like: Tensor) -> Tensor:

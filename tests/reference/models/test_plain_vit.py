@@ -12,7 +12,7 @@ from correspondence_losses.blocks import FPNFusionHead, LinearHead, RefineNet
 from correspondence_losses.reference.engine.optimizer import parameter_rates
 from correspondence_losses.reference.experiments import SegmentationSettings
 from correspondence_losses.reference.models.backbone import Backbone
-from correspondence_losses.reference.models.frame_level import FrameLevelModel
+from correspondence_losses.reference.models.frame_level import FrameLevelModel, FrameLevelPlan
 from correspondence_losses.reference.models.heads import PyramidHead, create_head
 from correspondence_losses.reference.models.plain_vit import is_plain_vit
 from correspondence_losses.reference.models.weights import WeightsError, read_weights
@@ -142,14 +142,8 @@ def test_the_frozen_rows_train_the_head_alone(preset: str, head: type[torch.nn.M
 
 
 def test_refinenet_of_chapter_3_over_a_plain_vit() -> None:
-    model = FrameLevelModel(
-        Backbone(TINY, pretrained=False),
-        num_classes=3,
-        decoder_channels=4,
-        levels=(16, 8, 4),
-        l2_weight=1.0,
-        adversarial_weight=0.0,
-    )
+    plan = FrameLevelPlan(l2_weight=1.0, adversarial_weight=0.0, decoder_channels=4)
+    model = FrameLevelModel(Backbone(TINY, pretrained=False), 3, plan)
     terms = model(batch())
     assert terms["loss"].isfinite()
     assert [tuple(level.shape[-2:]) for level in model.features(batch()["image"])] == [(2, 3), (4, 6), (8, 12)]

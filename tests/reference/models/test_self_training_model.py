@@ -1,5 +1,6 @@
 """The losses on pseudo labels, term by term; the thresholds by class; and the stop where pseudo labels collapse."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from correspondence_losses.reference.models.backbone import Backbone
 from correspondence_losses.reference.models.self_training import (
     PseudoLabelCollapseError,
     SelfTrainingModel,
+    SelfTrainingPlan,
     class_thresholds,
 )
 
 
-def create(*, pooling: bool = False, head_stride: int = 1, **changes: Any) -> SelfTrainingModel:
+def create(
+    *, pooling: bool = False, head_stride: int = 1, supervised_steps: int = 0, **changes: Any
+) -> SelfTrainingModel:
     torch.manual_seed(0)
     backbone = Backbone("convnext_atto", pretrained=False)
     head = FPNFusionHead(backbone.channels, 3, fpn_channels=4)
@@ -26,9 +30,7 @@ def create(*, pooling: bool = False, head_stride: int = 1, **changes: Any) -> Se
         "pseudo_weight": 0.7,
         "mask_weight": 0.3,
         "threshold": 0.34,
-        "class_wise": True,
         "votes": True,
-        "supervised_steps": 0,
         "least_objects": 0.0,
     }
     model = SelfTrainingModel(
@@ -38,7 +40,8 @@ def create(*, pooling: bool = False, head_stride: int = 1, **changes: Any) -> Se
         sam_weight=0.05,
         head_stride=head_stride,
         frozen_backbone=False,
-        **{**settings, **changes},
+        plan=SelfTrainingPlan(**{**settings, **changes}),
+        supervised_steps=supervised_steps,
     ).train()
     model.teacher = WeightAverage(model, momentum=0.9)
     with torch.no_grad():  # the student is not its teacher
@@ -76,7 +79,8 @@ def test_the_losses_are_those_of_the_equations(votes: bool) -> None:
         if votes:
             probabilities = segment_vote(probabilities, given["segments"]).probabilities
         confidence, classes = probabilities.max(1)
-        threshold = model.threshold = confidence.median().item()
+        threshold = confidence.median().item()
+    model.plan = replace(model.plan, threshold=threshold)
     terms = model.train()(given)
     assert model.training
     model.eval()
