@@ -9,7 +9,7 @@ from jsonargparse import auto_cli
 __all__ = ["call", "print_missing"]
 
 
-def call(components: Callable[..., None] | dict[str, Any], command: str, arguments: Sequence[str]) -> Any:
+def call(components: Callable[..., Any] | dict[str, Any], command: str, arguments: Sequence[str]) -> Any:
     """Call a function, or one of several by name, with arguments that its signature describes."""
     return auto_cli(
         components,

@@ -3,6 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class AutomaticMaskSegmenter(Segmenter):
             masks.
 
     Attributes:
+        distribution: The package that holds the model, as pip calls it; set by a subclass.
         model_settings: What says which model it is, and a hash of its weights; set by a subclass.
 
     Raises:
@@ -44,6 +46,7 @@ class AutomaticMaskSegmenter(Segmenter):
         Kirillov et al. 2023, Segment Anything; sec. 4.5.1 of the thesis: 24 points a side, 1000 pixels.
     """
 
+    distribution: str
     model_settings: dict[str, str]
 
     def __init__(
@@ -93,8 +96,8 @@ class AutomaticMaskSegmenter(Segmenter):
         return {**self.model_settings, **self.generator_settings}
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of PyTorch and OpenCV."""
-        return {"torch": torch.__version__, "opencv": cv2.__version__}
+        """Return the versions of the model's package, of PyTorch and of OpenCV."""
+        return {self.name: version(self.distribution), "torch": torch.__version__, "opencv": cv2.__version__}
 
 
 class GeneratorSegmenter(AutomaticMaskSegmenter):

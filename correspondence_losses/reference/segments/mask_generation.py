@@ -39,7 +39,7 @@ class MaskGenerationSegmenter(AutomaticMaskSegmenter):
         ValueError: A number is out of range.
     """
 
-    name = "transformers"
+    name = distribution = "transformers"
 
     def __init__(
         self, model: str = "facebook/sam2.1-hiera-large", *, device: str | None = None, **settings: Any
@@ -88,10 +88,6 @@ class MaskGenerationSegmenter(AutomaticMaskSegmenter):
             {"segmentation": rle_to_mask(rle), "area": area_from_rle(rle), "predicted_iou": float(score)}
             for rle, score in zip(data["rles"], data["scores"], strict=True)
         ]
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of transformers, PyTorch and OpenCV."""
-        return {"transformers": require("transformers", "transformers").__version__, **super().versions()}
 
 
 def largest_divisor(number: int, at_most: int) -> int:

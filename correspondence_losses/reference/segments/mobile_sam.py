@@ -1,15 +1,10 @@
 """The automatic masks of MobileSAM."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from correspondence_losses.reference.files import sha256_of_file
-from correspondence_losses.reference.segments.automatic import (
-    GeneratorSegmenter,
-    default_device,
-    load_checkpoint,
-)
+from correspondence_losses.reference.segments.automatic import GeneratorSegmenter, default_device, load_checkpoint
 from correspondence_losses.reference.segments.packages import require
 
 __all__ = ["MobileSAMSegmenter"]
@@ -34,7 +29,7 @@ class MobileSAMSegmenter(GeneratorSegmenter):
         Zhang et al. 2023, "Faster Segment Anything: Towards Lightweight SAM for Mobile Applications".
     """
 
-    name = "mobile-sam"
+    name = distribution = "mobile-sam"
 
     def __init__(self, checkpoint: Path | str, *, device: str | None = None, **settings: Any) -> None:
         super().__init__(**settings)
@@ -45,7 +40,3 @@ class MobileSAMSegmenter(GeneratorSegmenter):
         self.generator = package.SamAutomaticMaskGenerator(
             model.to(default_device(device)), points_per_batch=self.points_per_batch, **self.generator_settings
         )
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of MobileSAM, PyTorch and OpenCV."""
-        return {"mobile-sam": version("mobile_sam"), **super().versions()}

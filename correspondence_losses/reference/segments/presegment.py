@@ -109,7 +109,15 @@ def missing_segments(
     unlabeled: bool = False,
     limit: int | None = None,
 ) -> list[str]:
-    """Return the frames that a cache lacks; see :func:`presegment_folder`."""
+    """Return the frames whose segments are not there yet; the command prints them, and exits with 1 if there are any.
+
+    Args:
+        data: The folder of YCB-Video, in its original layout or in BOP's.
+        cache_dir: The folder of their segments.
+        splits: Which splits; by default all that are there.
+        unlabeled: ``data`` is a plain folder of images instead.
+        limit: Only so many frames of each split.
+    """
     _, frames = _opened(data, splits, unlabeled, None, limit)
     cache = SegmentCache(cache_dir)
     return [frame for frame in frames if frame not in cache]

@@ -11,12 +11,10 @@ from skimage.segmentation import watershed
 __all__ = ["closed_regions"]
 
 _LEVELS = 64
-_WIDER = 4
+_SIGMA, _WIDER = 1.0, 4.0  # standard deviations in pixels of the Gaussians that smooth the probabilities
 
 
-def closed_regions(
-    boundaries: NDArray[np.floating], *, merge: float = 0.15, min_size: int = 200, sigma: float = 1.0
-) -> NDArray[np.int64]:
+def closed_regions(boundaries: NDArray[np.floating], *, merge: float = 0.15, min_size: int = 200) -> NDArray[np.int64]:
     """Return the regions that boundaries enclose, though these have gaps.
 
     A watershed makes small regions. Two neighbours become one as long as the mean probability along their common
@@ -27,7 +25,6 @@ def closed_regions(
         boundaries: (H, W) the probability of a boundary at each pixel.
         merge: Regions are merged up to this mean probability.
         min_size: Regions with fewer pixels go to their neighbours.
-        sigma: Standard deviation in pixels of the Gaussian that smooths the probabilities before.
 
     Returns:
         (H, W) the number of each pixel's region, from 1.
@@ -43,9 +40,9 @@ def closed_regions(
         >>> len(np.unique(regions[:, :15])), len(np.unique(regions[:, 16:])), len(np.unique(regions))
         (1, 1, 2)
     """
-    smooth = gaussian_filter(boundaries.astype(np.float64), sigma)
+    smooth = gaussian_filter(boundaries.astype(np.float64), _SIGMA)
     # The wider Gaussian closes gaps. There are few levels, so that the slight waves of a plain area are no basins.
-    relief = smooth + gaussian_filter(boundaries.astype(np.float64), _WIDER * sigma)
+    relief = smooth + gaussian_filter(boundaries.astype(np.float64), _WIDER)
     regions = watershed(np.round(_LEVELS * relief))  # type: ignore[no-untyped-call]
     if regions.max() <= 1:
         return np.ones(boundaries.shape, np.int64)

@@ -1,7 +1,6 @@
 """Segment Anything's automatic masks."""
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class SAMSegmenter(GeneratorSegmenter):
         Kirillov et al. 2023, Segment Anything; sec. 4.5.1 of the thesis: 24 points a side, 1000 pixels, ViT-H.
     """
 
-    name = "segment-anything"
+    name = distribution = "segment-anything"
 
     def __init__(
         self,
@@ -63,10 +62,6 @@ class SAMSegmenter(GeneratorSegmenter):
         self.generator = SamAutomaticMaskGenerator(
             model.to(default_device(device)), points_per_batch=self.points_per_batch, **self.generator_settings
         )
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of Segment Anything, PyTorch and OpenCV."""
-        return {"segment-anything": version("segment-anything"), **super().versions()}
 
 
 def download_checkpoint(model_type: str) -> Path:

@@ -1,15 +1,10 @@
 """The automatic masks of SAM 2's own package."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from correspondence_losses.reference.files import sha256_of_file
-from correspondence_losses.reference.segments.automatic import (
-    GeneratorSegmenter,
-    default_device,
-    load_checkpoint,
-)
+from correspondence_losses.reference.segments.automatic import GeneratorSegmenter, default_device, load_checkpoint
 from correspondence_losses.reference.segments.packages import require
 
 __all__ = ["SAM2Segmenter"]
@@ -36,7 +31,7 @@ class SAM2Segmenter(GeneratorSegmenter):
         Ravi et al. 2024, "SAM 2: Segment Anything in Images and Videos".
     """
 
-    name = "sam2"
+    name, distribution = "sam2", "SAM-2"
 
     def __init__(
         self,
@@ -58,7 +53,3 @@ class SAM2Segmenter(GeneratorSegmenter):
         self.generator = generators.SAM2AutomaticMaskGenerator(
             model, points_per_batch=self.points_per_batch, **self.generator_settings
         )
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of SAM 2, PyTorch and OpenCV."""
-        return {"sam2": version("SAM-2"), **super().versions()}

@@ -36,9 +36,9 @@ def test_the_weakest_border_goes_first_and_borders_are_averaged() -> None:
     boundaries[:30, 59:61], boundaries[30:, 59:61] = 0.6, 0.2
 
     def count(merge: float) -> int:
-        return len(np.unique(closed_regions(boundaries, merge=merge, sigma=0.5)))
+        return len(np.unique(closed_regions(boundaries, merge=merge)))
 
-    assert [count(merge) for merge in (0.05, 0.29, 0.5)] == [3, 2, 1]
+    assert [count(merge) for merge in (0.05, 0.22, 0.5)] == [3, 2, 1]
 
 
 def test_small_regions_go_to_their_neighbours() -> None:
