@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def adapt(
     if fabric.global_rank > 0:
         return []
     voters: Segmenter = settings.segmenter
-    folder = (settings.output / "masks" if settings.masks is None else settings.masks) / "images"
+    folder = settings.segments_folder("images")
     if segmenter is not None:
         voters, folder = BoundarySegmenter(segmenter.output), segmenter.output / "masks"
     segments = presegment(source, frames, folder, voters, min_area=settings.min_segment_area)
@@ -144,9 +145,9 @@ def main(arguments: Sequence[str]) -> None:
         "evaluation": None,
         "output": str(chosen.output / "run"),
     }
-    settings = preset_settings(chosen.preset, scale=chosen.scale, changes=changes, args=rest)
-    if not isinstance(settings, SelfTrainingSettings):
-        raise TypeError(f"preset must be of the family self_training, got {chosen.preset}")
+    settings = cast(
+        SelfTrainingSettings, preset_settings(chosen.preset, scale=chosen.scale, changes=changes, args=rest)
+    )
     segmenter = None
     if not any(argument.startswith("--segmenter") for argument in rest):
         segmenter = _segmenter_settings(settings, chosen.scale, chosen.output / "segmenter", chosen.segmenter_epochs)
@@ -161,9 +162,8 @@ def _segmenter_settings(
     settings: SelfTrainingSettings, scale: str, output: Path, epochs: int | None
 ) -> BoundarySettings:
     """Return how to learn a segmenter from the labelled images of a run, with the backbone and on the machine of it."""
-    found = preset_settings("boundaries", scale=scale, changes={} if epochs is None else {"epochs": epochs})
-    if not isinstance(found, BoundarySettings):
-        raise TypeError(f"the preset boundaries must be of the family boundaries, got {type(found).__name__}")
+    changes = {} if epochs is None else {"epochs": epochs}
+    found = cast(BoundarySettings, preset_settings("boundaries", scale=scale, changes=changes))
     return replace(found, output=output, **{name: getattr(settings, name) for name in _OF_THE_SEGMENTER})
 
 

@@ -4,16 +4,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from correspondence_losses.reference.commands import call
-from correspondence_losses.reference.engine.evaluation import SegmentationScores, score_ways
+from correspondence_losses.reference.engine.evaluation import SegmentationScores
 from correspondence_losses.reference.engine.prediction import PredictionWays
 from correspondence_losses.reference.experiments.record import plain, versions
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.files import write_json
-from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.trained import TrainedModel
 from correspondence_losses.reference.segments import Segmenter
 
@@ -72,15 +70,7 @@ def evaluate(
         raise ValueError(f"split must be given, since {run} was not scored, got none")
     opened = RunData(model.fabric, settings)
     source, frames = opened.source, opened.evaluated
-    of_ways = score_ways(
-        model.fabric,
-        ways.names,
-        lambda frame: model.predict(source.image(frame), ways).classes(),
-        lambda frame: torch.from_numpy(source.label(frame)).long(),
-        frames,
-        source.class_names,
-        lambda names: progress_bar(names, stage="evaluating", unit="frame"),
-    )
+    of_ways = opened.scores(lambda frame: model.predict(source.image(frame), ways).classes(), ways.names, "evaluating")
     scores = of_ways["plain"]
     where = {"root": str(source.root), "layout": source.layout, "split": settings.evaluation, "frames": len(frames)}
     tqdm.write(f"{run} after step {model.step}, on {where['frames']} frames of {where['split']}, {where['root']}\n")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-__all__ = ["MEANS", "SegmentationScores", "predict_classes", "score", "score_ways"]
+__all__ = ["MEANS", "SegmentationScores", "predict_classes", "score_ways"]
 
 MEANS = ("mean_iou", "mean_iou_objects", "mean_iou_union")
 """The means over classes of :meth:`SegmentationScores.metrics`: present, without the background, present or found."""
@@ -80,29 +80,6 @@ def predict_classes(model: Any, images: Tensor, size: tuple[int, int]) -> Tensor
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)[0].argmax(0)
 
 
-def score(
-    fabric: Fabric,
-    predict: Callable[[str], Tensor],
-    truth: Callable[[str], Tensor],
-    frames: Sequence[str],
-    class_names: Sequence[str],
-    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
-) -> SegmentationScores:
-    """Score predictions against truth over frames that the processes share out among them.
-
-    Args:
-        fabric: Launched.
-        predict: From a frame to its (H, W) class map.
-        truth: From a frame to its true (H, W) class map.
-        frames: Names of the frames.
-        class_names: Names of the classes, the background first.
-        progress: Wraps the frames, to show progress.
-    """
-    return score_ways(
-        fabric, ("plain",), lambda frame: {"plain": predict(frame)}, truth, frames, class_names, progress
-    )["plain"]
-
-
 @torch.no_grad()
 def score_ways(
     fabric: Fabric,
@@ -113,7 +90,7 @@ def score_ways(
     class_names: Sequence[str],
     progress: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> dict[str, SegmentationScores]:
-    """Score several ways to predict, as :func:`score` does one.
+    """Score ways to predict against truth, over frames that the processes share out among them.
 
     Args:
         fabric: Launched.

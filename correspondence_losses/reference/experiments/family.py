@@ -12,7 +12,7 @@ from correspondence_losses.reference.engine.prediction import PredictionWays
 from correspondence_losses.reference.experiments.run_data import RunData
 from correspondence_losses.reference.experiments.settings import RunSettings
 from correspondence_losses.reference.experiments.task import Task
-from correspondence_losses.reference.segments import FelzenszwalbSegmenter, SegmentCache, Segmenter
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter, SegmentCache, Segmenter, presegment
 
 __all__ = ["FamilySettings", "SegmentedFamilySettings"]
 
@@ -60,7 +60,6 @@ class SegmentedFamilySettings(FamilySettings):
     prediction_votes: bool = False
 
     def __post_init__(self) -> None:
-        """Check what the types do not say."""
         super().__post_init__()
         self.check_at_least_zero("min_segment_area")
 
@@ -68,9 +67,15 @@ class SegmentedFamilySettings(FamilySettings):
         """Return the ways to predict that are scored at the end, with the votes of segments."""
         return replace(super().prediction_ways(), segmenter=self.segmenter if self.prediction_votes else None)
 
+    def segments_folder(self, name: str) -> Path:
+        """Return the folder of the segments of a data set, known by a name."""
+        return (self.output / "masks" if self.masks is None else self.masks) / name
+
     def segmented(
         self, data: RunData, name: str, source: FrameSource, frames: Sequence[str]
     ) -> list[tuple[FrameSource, str, SegmentCache]]:
         """Return frames of a data set, known by a name, with their segments, which are made where there are none."""
-        folder = (self.output / "masks" if self.masks is None else self.masks) / name
-        return data.presegmented(source, frames, folder, self.segmenter, self.min_segment_area)
+        folder, area = self.segments_folder(name), self.min_segment_area
+        with data.fabric.rank_zero_first():
+            made = presegment(source, frames, folder, self.segmenter, min_area=area, progress=data.progress)
+        return [(source, frame, made) for frame in frames]

@@ -3,17 +3,20 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from correspondence_losses.reference.data import FrameSource, RefinedImages, YCBVideo, open_dataset, spread
+from correspondence_losses.reference.engine.evaluation import SegmentationScores, score_ways
 from correspondence_losses.reference.experiments.record import plain
 from correspondence_losses.reference.experiments.settings import RunSettings
+from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.scenes import (
     SceneSettings,
     generate_scenes,
@@ -21,7 +24,6 @@ from correspondence_losses.reference.scenes import (
     render_single_objects,
     scene_models,
 )
-from correspondence_losses.reference.segments import SegmentCache, Segmenter, presegment
 from correspondence_losses.reference.streams.images import image_to_tensor
 
 __all__ = ["RunData"]
@@ -79,22 +81,30 @@ class RunData:
             return []
         return spread(self.source.frames(self.settings.evaluation), self.settings.max_evaluation_frames)
 
-    def inputs(self, source: FrameSource, frame: str) -> torch.Tensor:
+    def inputs(self, source: FrameSource, frame: str) -> Tensor:
         """Return a frame's image as the model takes it, (1, 3, H, W)."""
         return image_to_tensor(source.image(frame), self.settings.predicted_at)[None].to(self.fabric.device)
 
-    def presegmented(
-        self,
-        source: FrameSource,
-        frames: Sequence[str],
-        cache: Path,
-        segmenter: Segmenter,
-        min_area: int,
-    ) -> list[tuple[FrameSource, str, SegmentCache]]:
-        """Return frames with the cache of their segments, which are made where they are not there."""
-        with self.fabric.rank_zero_first():
-            made = presegment(source, frames, cache, segmenter, min_area=min_area, progress=self.progress)
-        return [(source, frame, made) for frame in frames]
+    def scores(
+        self, predict: Callable[[str], Mapping[str, Tensor]], ways: Sequence[str], stage: str, *, nested: bool = False
+    ) -> dict[str, SegmentationScores]:
+        """Score ways to predict over the frames that are evaluated.
+
+        Args:
+            predict: From a frame to its (H, W) class map by each way.
+            ways: Their names.
+            stage: What the line of progress says.
+            nested: Part of another stage.
+        """
+        return score_ways(
+            self.fabric,
+            ways,
+            predict,
+            lambda frame: torch.from_numpy(self.source.label(frame)).long(),
+            self.evaluated,
+            self.source.class_names,
+            lambda frames: progress_bar(frames, stage=stage, unit="frame", nested=nested, shown=self.progress),
+        )
 
     def pairs(self) -> FrameSource:
         """Return renders of the unlabelled frames' poses, under the frames' own ids, made where they are not there.

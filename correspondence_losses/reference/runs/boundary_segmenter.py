@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -51,9 +52,7 @@ class BoundarySegmenter(Segmenter):
         if not isinstance(settings, BoundarySettings):
             raise CheckpointError(f"{run}: is not a run of the preset boundaries")
         model, _ = load_model(run, settings, num_classes=0)
-        if not isinstance(model, BoundaryModel):
-            raise TypeError(f"the model must predict boundaries, got {type(model).__name__}")
-        self._model = model.eval()
+        self._model = cast(BoundaryModel, model).eval()
         self._size = settings.predicted_at
         self._sha256 = sha256_of_file(run / "checkpoint.pt")
 

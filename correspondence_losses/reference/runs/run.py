@@ -17,13 +17,7 @@ from tqdm import tqdm
 from correspondence_losses.reference.data import spread
 from correspondence_losses.reference.engine.averaging import WeightAverage
 from correspondence_losses.reference.engine.checkpoint import CheckpointError
-from correspondence_losses.reference.engine.evaluation import (
-    MEANS,
-    SegmentationScores,
-    predict_classes,
-    score,
-    score_ways,
-)
+from correspondence_losses.reference.engine.evaluation import MEANS, predict_classes
 from correspondence_losses.reference.engine.history import History
 from correspondence_losses.reference.engine.loop import train
 from correspondence_losses.reference.engine.optimizer import create_optimizer, parameter_rates
@@ -36,7 +30,6 @@ from correspondence_losses.reference.figures.plots import Panel, plot_curves, pl
 from correspondence_losses.reference.files import empty_folder, held_folder, read_json, write_json
 from correspondence_losses.reference.models.backbone import Backbone, has_batch_norm
 from correspondence_losses.reference.models.self_training import SelfTrainingModel
-from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.runs.report import write_report
 from correspondence_losses.reference.seeding import seed_step
 from correspondence_losses.reference.streams.batches import StepSampler, loader
@@ -204,35 +197,20 @@ class _Run:
 
     def _evaluate(self) -> Mapping[str, float]:
         self.model.eval()
-        scores = self._scores()
+        scores = self.data.scores(lambda frame: {"plain": self._predict(frame)}, ["plain"], "evaluating", nested=True)
         if self.is_first:
-            write_json(self.settings.output / "scores.json", scores.record())
-        return scores.metrics()
-
-    def _scores(self) -> SegmentationScores:
-        source = self.data.source
-        return score(
-            self.fabric,
-            self._predict,
-            lambda frame: torch.from_numpy(source.label(frame)).long(),
-            self.frames,
-            source.class_names,
-            lambda frames: progress_bar(frames, stage="evaluating", unit="frame", nested=True, shown=self.is_first),
-        )
+            write_json(self.settings.output / "scores.json", scores["plain"].record())
+        return scores["plain"].metrics()
 
     def _score_ways(self) -> dict[str, Any]:
         """Return what several sizes, the mirrored image and votes of segments make of the last prediction."""
         ways, source = self.settings.prediction_ways(), self.data.source
         if not self.frames or len(ways.names) == 1:
             return {}
-        scores = score_ways(
-            self.fabric,
-            ways.names,
+        scores = self.data.scores(
             lambda frame: ways.predict(self.model, source.image(frame), self.settings.predicted_at).classes(),
-            lambda frame: torch.from_numpy(source.label(frame)).long(),
-            self.frames,
-            source.class_names,
-            lambda frames: progress_bar(frames, stage="predicting in several ways", unit="frame", shown=self.is_first),
+            ways.names,
+            "predicting in several ways",
         )
         return {"prediction": {"settings": plain(ways), "ways": {way: of.metrics() for way, of in scores.items()}}}
 
