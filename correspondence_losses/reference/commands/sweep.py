@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from correspondence_losses.reference.experiments.presets import load_presets, load_tables, scale_names
-from correspondence_losses.reference.files import read_text
+from correspondence_losses.reference.files import reading
+from correspondence_losses.reference.runs.command_line import refuse_aliases
 from correspondence_losses.reference.runs.results_table import write_results
 from correspondence_losses.reference.runs.sweep import sweep
 
@@ -55,10 +56,9 @@ def main(arguments: Sequence[str]) -> None:
 def _read(config: Path | None) -> dict[str, Any]:
     if config is None:
         return {}
-    try:
-        content = yaml.safe_load(read_text(config))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{config}: is not YAML: {error}") from error
+    with reading(config, "YAML"):
+        refuse_aliases(config)
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(  # noqa: TRY004 - it is the file that is wrong
             f"{config}: must hold settings by name, got a {type(content).__name__}"

@@ -20,19 +20,26 @@ from correspondence_losses.reference.experiments.presets import Preset, load_pre
 from correspondence_losses.reference.files import read_json
 from correspondence_losses.reference.segments import Segmenter
 
-__all__ = ["list_presets", "load_settings", "preset_settings", "settings_from_command_line", "settings_of"]
+__all__ = [
+    "list_presets",
+    "load_settings",
+    "preset_settings",
+    "refuse_aliases",
+    "settings_from_command_line",
+    "settings_of",
+]
 
 _OWN = ("config", "preset", "scale", "list", "dry_run")
 _USAGE = "%(prog)s [--preset NAME] [--scale NAME] [--config FILE] [--SETTING VALUE ...] [--list | --dry_run | --help]"
 
 
 class _ConfigFile(ActionConfigFile):
-    """A YAML file without aliases, by which a few lines can stand for more values than memory holds."""
+    """A YAML file without aliases."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         try:
             if isinstance(values, str) and os.path.isfile(values):  # noqa: PTH113 - the text of a file is no path
-                _refuse_aliases(Path(values))
+                refuse_aliases(Path(values))
             super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
         except (ValueError, RecursionError, yaml.YAMLError) as error:
             message = f"{reprlib.repr(values)} cannot be read as YAML settings: {' '.join(str(error).split())}"
@@ -198,7 +205,8 @@ def _without_own(parsed: Namespace) -> Namespace:
     return clone
 
 
-def _refuse_aliases(path: Path) -> None:
+def refuse_aliases(path: Path) -> None:
+    """Raise ``ValueError`` where a YAML file has aliases, by which a few lines stand for more than memory holds."""
     # The parser in Python takes the square of the depth of nesting.
     parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with path.open(encoding="utf-8") as file:
