@@ -104,7 +104,7 @@ EXAMPLES = Path("examples")
 
 
 def as_background(background: BackgroundLike) -> Background:
-    """Make a :class:`Background` of a colour or a folder of images; ``None`` gives the default colour.
+    """Make a :class:`Background` of a colour or a folder of images; ``None`` gives the mean colour of ImageNet.
 
     The path ``examples`` is the folder of the example pictures that come with scikit-image.
 

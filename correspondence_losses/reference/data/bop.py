@@ -59,8 +59,7 @@ class BOPYCBVideo(FrameSource):
 
     Args:
         root: The folder that holds the split folders.
-        background: What to put behind images with transparency: a colour, a folder of images, or a
-            :class:`Background`; by default the mean colour of ImageNet.
+        background: What to put behind images with transparency, as :func:`~.background.as_background` takes it.
 
     Raises:
         DataError: No split folder is there, or ``classes.yaml`` or the background cannot be read.

@@ -20,8 +20,7 @@ class ImageFolder(FrameSource):
 
     Args:
         root: The folder.
-        background: What to put behind images with transparency: a colour, a folder of images, or a
-            :class:`Background`; by default the mean colour of ImageNet.
+        background: What to put behind images with transparency, as :func:`~.background.as_background` takes it.
 
     Raises:
         DataError: The folder is missing or holds no image, or the background cannot be read.

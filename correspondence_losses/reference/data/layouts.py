@@ -15,8 +15,7 @@ def open_dataset(root: Path | str, *, background: BackgroundLike = None) -> Fram
 
     Args:
         root: The folder of the data set.
-        background: What to put behind the transparent synthetic images: a colour, a folder of images, or a
-            :class:`Background`; by default the mean colour of ImageNet.
+        background: What to put behind the transparent synthetic images, as :func:`~.background.as_background` takes it.
 
     Returns:
         A :class:`YCBVideo`, a :class:`BOPYCBVideo` or an :class:`OwnClasses`.

@@ -30,8 +30,7 @@ class OwnClasses(FrameSource):
 
     Args:
         root: The folder.
-        background: What to put behind images with transparency: a colour, a folder of images, or a
-            :class:`Background`; by default the mean colour of ImageNet.
+        background: What to put behind images with transparency, as :func:`~.background.as_background` takes it.
 
     Raises:
         DataError: There is no split, ``classes.yaml`` is damaged, or the background cannot be read.

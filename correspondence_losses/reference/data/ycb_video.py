@@ -35,8 +35,7 @@ class YCBVideo(FrameSource):
 
     Args:
         root: The folder that holds ``data`` or ``data_syn``.
-        background: What to put behind the synthetic images: a colour, a folder of images, or a
-            :class:`Background`; by default the mean colour of ImageNet.
+        background: What to put behind the synthetic images, as :func:`~.background.as_background` takes it.
 
     Raises:
         DataError: Neither folder is there, the list of classes is another one, or the background cannot be read.

@@ -15,6 +15,9 @@ class WeightAverage:
     After step t it is :math:`\bar\theta_t = m_t \bar\theta_{t-1} + (1 - m_t) \theta_t`, with
     :math:`m_t = \min(m, t / (9 + t))`: short at first, so that the initial weights are soon forgotten.
 
+    It swaps weights in place: what is set up for several devices is scored as it is. A second model, which
+    :class:`~correspondence_losses.blocks.EMATeacher` and PyTorch's ``AveragedModel`` keep, would have to be set up too.
+
     Args:
         model: Whose weights are averaged.
         momentum: m, in [0, 1).

@@ -6,7 +6,6 @@ from correspondence_losses.reference.experiments.family import FamilySettings
 from correspondence_losses.reference.experiments.frame_level import FrameLevelSettings
 from correspondence_losses.reference.experiments.segmentation import SegmentationSettings
 from correspondence_losses.reference.experiments.self_training import SelfTrainingSettings
-from correspondence_losses.reference.experiments.task import Task
 from correspondence_losses.reference.experiments.vicregl import VICRegLSettings
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "FrameLevelSettings",
     "SegmentationSettings",
     "SelfTrainingSettings",
-    "Task",
     "VICRegLSettings",
     "family_name",
 ]

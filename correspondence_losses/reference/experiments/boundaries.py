@@ -27,7 +27,6 @@ class BoundarySettings(FamilySettings):
     """Settings of the family.
 
     Args:
-        output: The run's folder. A run that is there is continued if its settings are the same.
         fpn_channels: Width of the pyramid.
         head_stride: Logits are computed at this part of the image's height and width, and upsampled.
     """
@@ -37,7 +36,6 @@ class BoundarySettings(FamilySettings):
     head_stride: int = 2
 
     def __post_init__(self) -> None:
-        """Check what the types do not say."""
         super().__post_init__()
         self.check_above_zero("fpn_channels", "head_stride")
 

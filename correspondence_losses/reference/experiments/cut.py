@@ -35,7 +35,6 @@ class CUTSettings(FamilySettings):
     families takes. Transparent ones are laid on ``backgrounds`` first. Settings of backbone and scores are not used.
 
     Args:
-        output: The run's folder. A run that is there is continued if its settings are the same.
         image_size: Height and width of the random crops that are trained on, at the images' own resolution.
         channels: Width of the translator.
         num_blocks: Its residual blocks.
@@ -54,7 +53,6 @@ class CUTSettings(FamilySettings):
     learning_rate: float = 2e-4
 
     def __post_init__(self) -> None:
-        """Check what the types do not say."""
         super().__post_init__()
         self.check_above_zero("channels", "num_blocks", "num_places")
         self.check_at_least_zero("nce_weight", "identity_weight")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -35,7 +34,6 @@ class SegmentationSettings(SegmentedFamilySettings):
     """Settings of the family; the defaults are the thesis's for FPN + SAM pooling.
 
     Args:
-        output: The run's folder. A run that is there is continued if its settings are the same.
         unlabelled_images: A folder of further unlabelled images.
         head: ``"fpn"``, or ``"linear"`` for a linear head on the coarsest map.
         fpn_channels: Width of the pyramid.
@@ -63,7 +61,6 @@ class SegmentationSettings(SegmentedFamilySettings):
     beta: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check what the types do not say."""
         super().__post_init__()
         self.check_above_zero("fpn_channels", "head_stride", "proj_channels", "beta")
         self.check_at_least_zero("sam_weight")
@@ -113,8 +110,8 @@ class SegmentationSettings(SegmentedFamilySettings):
         if self.backbone_run is not None:
             _load_parts(self.backbone_run / "checkpoint.pt", {"backbone": backbone})
         if self.start_run is not None:
-            optional = {} if pooling is None else {"pooling": pooling}
-            _load_parts(self.start_run / "checkpoint.pt", {"backbone": backbone, "head": head}, optional)
+            parts = {"backbone": backbone, "head": head, **({} if pooling is None else {"pooling": pooling})}
+            _load_parts(self.start_run / "checkpoint.pt", parts, optional=["pooling"])
         return backbone, head, pooling
 
     def task(self, data: RunData) -> Task:
@@ -122,16 +119,14 @@ class SegmentationSettings(SegmentedFamilySettings):
         return SegmentationTask(self, data)
 
 
-def _load_parts(
-    checkpoint: Path, wanted: Mapping[str, nn.Module], optional: Mapping[str, nn.Module] = MappingProxyType({})
-) -> None:
+def _load_parts(checkpoint: Path, parts: Mapping[str, nn.Module], optional: Sequence[str] = ()) -> None:
     """Load parts of the model of a run's checkpoint; optional ones where it has them.
 
     Raises:
         CheckpointError: The file is missing or damaged, or holds other parts.
     """
     state = scored_weights(read_checkpoint(checkpoint))
-    for name, part in {**wanted, **optional}.items():
+    for name, part in parts.items():
         prefix = f"{name}."
         own = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
         if not own and name in optional:

@@ -136,7 +136,6 @@ class RunSettings(TrainingPlan):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
     def __post_init__(self) -> None:
-        """Check what the types do not say."""
         self.check_above_zero(*_ABOVE_ZERO)
         self.check_at_least_zero(*_AT_LEAST_ZERO)
         for name in ("max_unlabelled_frames", "max_evaluation_frames"):

@@ -46,7 +46,6 @@ class VICRegLSettings(SegmentedFamilySettings):
     """Settings of the family; the defaults are the thesis's.
 
     Args:
-        output: The run's folder. A run that is there is continued if its settings are the same.
         training: ``"separate"``: the backbone without labels (eq. 4.9), then a linear head on it while it stays as it
             is. ``"joint"``: both together (eq. 4.10). ``"frozen"``: the head alone, on the backbone as it comes.
             ``"backbone"``: the backbone alone.
@@ -97,7 +96,6 @@ class VICRegLSettings(SegmentedFamilySettings):
     weight_decay: float = 1e-6
 
     def __post_init__(self) -> None:
-        """Check what the types do not say."""
         super().__post_init__()
         self.check_above_zero("poses_per_class")
         self.check_at_least_zero("vicregl_weight", "sam_weight")

@@ -100,10 +100,8 @@ def plot_comparison(
         metric: Which score of the evaluations is drawn.
 
     Raises:
-        ValueError: There is no run, or one has no such score.
+        ValueError: A run has no such score.
     """
-    if not runs:
-        raise ValueError("runs must hold at least one run, got none")
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, evaluations in runs.items():
