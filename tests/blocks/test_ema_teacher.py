@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import on_each_rank
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -83,9 +82,7 @@ def test_bad_arguments():
         EMATeacher(model()).update(nn.Conv2d(3, 4, 1))
 
 
-def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def worker(rank: int) -> tuple[list[dict], dict]:
     student = DistributedDataParallel(model())
     teacher = EMATeacher(student, 0.9)
     history = []
@@ -93,13 +90,11 @@ def worker(rank: int, folder: str) -> None:
         step(student, 10 * t + rank)  # each rank its own images
         history.append(copy.deepcopy(student.module.state_dict()))
         teacher.update(student)
-    torch.save((history, teacher.state_dict()), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return history, teacher.state_dict()
 
 
 def test_all_ranks_have_one_teacher(tmp_path: Path):
-    mp.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="forkserver")
-    (history, first), (other, second) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    (history, first), (other, second) = on_each_rank(worker, tmp_path)
     assert not torch.equal(history[-1]["1.running_mean"], other[-1]["1.running_mean"]), "nothing to reconcile"
     for name, value in first.items():
         assert torch.equal(second[name], value), name

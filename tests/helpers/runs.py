@@ -1,10 +1,23 @@
-"""Whether two runs are one."""
+"""What the runs of the tests are like, and whether two of them are one."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from correspondence_losses.reference.engine.checkpoint import read_checkpoint
+
+QUICK: dict[str, Any] = {"log_every": 1, "average_epochs": 1, "num_workers": 0, "accelerator": "cpu"}
+"""Settings of a run that is short, in one process."""
+
+TINY: dict[str, Any] = {
+    **QUICK,
+    "evaluation": "val",
+    "backbone": "convnext_atto",
+    "pretrained": False,
+    "image_size": (32, 64),
+}
+"""Settings of such a run on the data set that ``ycb_layouts.write_tiny`` writes."""
 
 
 def assert_same_numbers(one: Path, other: Path) -> None:

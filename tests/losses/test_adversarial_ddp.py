@@ -1,11 +1,8 @@
 """A discriminator in DistributedDataParallel: two real processes, each with half of the batch, against one with all."""
 
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import RANKS, on_each_rank
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.parametrizations import spectral_norm
@@ -13,7 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from correspondence_losses.blocks import FeatureDiscriminator, MultiLevelDiscriminator
 from correspondence_losses.losses import LSGANLoss, MinimaxLoss
 
-IMAGES, RANKS = 4, 2
+IMAGES = 4
 
 
 def single() -> nn.Module:
@@ -61,9 +58,7 @@ def leaves(maps: list[Tensor] | Tensor) -> list[Tensor]:
     return [maps] if isinstance(maps, Tensor) else maps
 
 
-def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
+def worker(rank: int) -> dict[str, object]:
     results: dict[str, object] = {}
     for name, (game, make) in GAMES.items():
         discriminator = DistributedDataParallel(make())
@@ -96,15 +91,12 @@ def worker(rank: int, folder: str) -> None:
             discriminator.zero_grad()
             LSGANLoss()(discriminator, source.detach(), target.detach().requires_grad_()).backward()
         results[name] = [parameter.grad for parameter in discriminator.module.parameters()]
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.start_processes(worker, (str(folder),), nprocs=RANKS, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
+    return on_each_rank(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", GAMES)

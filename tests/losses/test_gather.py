@@ -1,12 +1,10 @@
 """Two real processes, each with half of the batch, against one with all of it, for every loss that gathers."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from ranks import RANKS, on_each_rank
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,7 +23,7 @@ from correspondence_losses.losses import (
     VICRegLoss,
 )
 
-IMAGES, RANKS = 4, 2
+IMAGES = 4
 
 
 class WithEncoder(nn.Module):
@@ -138,9 +136,7 @@ def scattered(mine: dict[str, Tensor]) -> list[Tensor] | None:
     return [parameter.grad for parameter in model.parameters()]
 
 
-def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
+def worker(rank: int) -> dict[str, object]:
     share = IMAGES // RANKS
     mine = {name: values[rank * share : (rank + 1) * share] for name, values in batch().items()}
     results: dict[str, object] = {"gathered": gather_of_each_kind(rank)}
@@ -153,15 +149,12 @@ def worker(rank: int, folder: str) -> None:
     compiled = torch.compile(VICRegLoss(gather=True), fullgraph=True, backend="aot_eager")
     z1, z2 = (mine["large"][:, view].mean((2, 3)) for view in range(2))
     results["compiled"] = (compiled(z1, z2), VICRegLoss(gather=True)(z1, z2))
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module")
 def of_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.start_processes(worker, (str(folder),), nprocs=RANKS, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
+    return on_each_rank(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", LOSSES)

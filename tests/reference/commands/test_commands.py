@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from runs import TINY
 from ycb_layouts import random_frame
 
 from correspondence_losses.reference import __main__ as command_line
@@ -48,18 +49,12 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def changes(data: Path) -> dict[str, Any]:
     return {
+        **TINY,
         "data": str(data),
-        "evaluation": "val",
-        "backbone": "convnext_atto",
-        "pretrained": False,
         "batch_size": 1,
-        "average_epochs": 1,
         "epochs": 2,
         "steps_per_epoch": 2,
-        "num_workers": 0,
-        "image_size": [32, 64],
         "fpn_channels": 4,
-        "accelerator": "cpu",
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from runs import TINY
 from scripts import load_script
 
 from correspondence_losses.reference.__main__ import main
@@ -32,19 +33,15 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the row of a frozen encoder."""
     folder: Path = tmp_path_factory.mktemp("runs") / "frozen"
     changes = {
+        **TINY,
         "data": str(data),
         "output": str(folder),
-        "evaluation": "val",
         "backbone": "test_vit",
-        "pretrained": False,
         "batch_size": 1,
-        "average_epochs": 1,
         "epochs": 1,
         "steps_per_epoch": 2,
-        "num_workers": 0,
         "image_size": [64, 96],
         "fpn_channels": 4,
-        "accelerator": "cpu",
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_Run, "_draw", lambda *_: None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from processes import run_in_two_processes
-from runs import assert_same_numbers
+from runs import TINY, assert_same_numbers
 from torch import nn
 
 from correspondence_losses.reference.data import open_dataset
@@ -22,7 +22,7 @@ from correspondence_losses.reference.segments import SegmentCache, presegment
 from correspondence_losses.reference.streams.boundaries import BoundaryStream
 from correspondence_losses.reference.streams.images import Augmentation
 
-TINY = {"backbone": "convnext_atto", "pretrained": False, "image_size": (32, 64), "fpn_channels": 8, "num_workers": 0}
+UNSCORED = {**TINY, "evaluation": None, "fpn_channels": 8}
 
 
 @pytest.fixture
@@ -31,15 +31,12 @@ def settings(data: Path, tmp_path: Path) -> BoundarySettings:
         data=data,
         output=tmp_path / "segmenter",
         unlabelled=None,
-        evaluation=None,
         augmentation=Augmentation(copy_paste=0.5, clutter=0.5),
         epochs=2,
         steps_per_epoch=3,
         learning_rate=1e-3,
         weight_average=0.9,
-        log_every=1,
-        accelerator="cpu",
-        **TINY,
+        **UNSCORED,
     )
 
 
@@ -139,9 +136,8 @@ def test_a_run_and_its_segmenter(settings: BoundarySettings, data: Path, tmp_pat
     assert isinstance(read.segmenter, BoundarySegmenter)
     assert read.segmenter.settings()["merge"] == 0.3
     pooled = SegmentationSettings(
-        data=data, output=tmp_path / "pooled", evaluation=None, segmenter=segmenter, epochs=1, steps_per_epoch=1,
-        accelerator="cpu", **TINY,
-    )  # fmt: skip
+        data=data, output=tmp_path / "pooled", segmenter=segmenter, epochs=1, steps_per_epoch=1, **UNSCORED
+    )
     run(pooled)
     assert (tmp_path / "pooled" / "masks" / "dataset" / "segments.json").exists()
     assert SegmentCache(tmp_path / "pooled" / "masks" / "dataset").record["identity"]["segmenter"] == "boundaries"
@@ -175,9 +171,8 @@ def test_what_is_no_segmenter(settings: BoundarySettings, data: Path, tmp_path: 
     with pytest.raises(CheckpointError, match="holds no run"):
         BoundarySegmenter(tmp_path)
     other = SegmentationSettings(
-        data=data, output=tmp_path / "other", evaluation=None, sam_weight=0.0, epochs=1, steps_per_epoch=1,
-        accelerator="cpu", **TINY,
-    )  # fmt: skip
+        data=data, output=tmp_path / "other", sam_weight=0.0, epochs=1, steps_per_epoch=1, **UNSCORED
+    )
     run(other)
     with pytest.raises(CheckpointError, match="is not a run of the preset boundaries"):
         BoundarySegmenter(other.output)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from processes import run_in_two_processes
-from runs import assert_same_numbers
+from runs import QUICK, assert_same_numbers
 from ycb_layouts import write_tiny
 
 from correspondence_losses.reference.data import RefinedImages, open_dataset
@@ -30,6 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny(data: Path, output: Path, **changes: Any) -> CUTSettings:
     defaults: dict[str, Any] = {
+        **QUICK,
         "image_size": (32, 40),
         "channels": 8,
         "num_blocks": 2,
@@ -37,9 +38,6 @@ def tiny(data: Path, output: Path, **changes: Any) -> CUTSettings:
         "epochs": 2,
         "steps_per_epoch": 3,
         "checkpoint_every": 2,
-        "log_every": 1,
-        "num_workers": 0,
-        "accelerator": "cpu",
     }
     return CUTSettings(data=data, output=output, **{**defaults, **changes})
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from processes import run_in_two_processes
-from runs import assert_same_numbers
+from runs import TINY, assert_same_numbers
 from ycb_layouts import random_frame, write_original, write_tiny
 
 from correspondence_losses.reference.data import DataError, YCBVideo
@@ -53,23 +53,17 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 def tiny(data: Path, output: Path, **changes: Any) -> FrameLevelSettings:
     defaults: dict[str, Any] = {
+        **TINY,
         "l2_weight": 0.5,
         "adversarial_weight": 0.1,
         "scenes": SceneSettings(models=Path("meshes")),
         "renders": data / "renders",
-        "evaluation": "val",
-        "backbone": "convnext_atto",
         "decoder_channels": 8,
-        "image_size": (32, 64),
         "augmentation": Augmentation(crop_scale=(0.3, 1.0), flip=0.5, jitter=0.3),
         "epochs": 2,
         "steps_per_epoch": 3,
         "checkpoint_every": 2,
-        "average_epochs": 1,
-        "log_every": 1,
         "learning_rate": 1e-3,
-        "num_workers": 0,
-        "accelerator": "cpu",
     }
     return FrameLevelSettings(data=data, output=output, **{**defaults, **changes})
 
@@ -162,21 +156,15 @@ def test_both_images_of_a_pair_have_the_same_crop_and_flip(data: Path, tmp_path:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_runs(preset: str, data: Path, tmp_path: Path, rendered: list[tuple[str, ...]]) -> None:
     changes = {
+        **TINY,
         "data": str(data),
         "scenes": {"models": "meshes"},
         "renders": str(tmp_path / "renders"),
         "output": str(tmp_path / preset),
-        "evaluation": "val",
         "epochs": 1,
         "steps_per_epoch": 2,
-        "log_every": 1,
-        "num_workers": 0,
         "batch_size": 1,
-        "backbone": "convnext_atto",
-        "pretrained": False,
-        "image_size": [32, 64],
         "decoder_channels": 4,
-        "accelerator": "cpu",
     }
     if preset == "refinenet_cut":
         with pytest.raises(DataError, match="runs/ycb_cut/refined: is not a folder of refined images"):

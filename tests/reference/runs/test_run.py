@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from processes import start_script
-from runs import assert_same_numbers
+from runs import TINY, assert_same_numbers
 from ycb_layouts import random_frame, synthetic_meta, write_original
 
 from correspondence_losses.losses import SegmentRegularizationLoss
@@ -40,10 +40,6 @@ def settings(data: Path, tmp_path: Path) -> SegmentationSettings:
     return SegmentationSettings(
         data=data,
         output=tmp_path / "run",
-        evaluation="val",
-        backbone="convnext_atto",
-        pretrained=False,
-        image_size=(32, 64),
         fpn_channels=8,
         augmentation=Augmentation(
             crop_scale=(0.3, 1.0), flip=0.5, jitter=0.3, grayscale=0.2, blur=0.3, copy_paste=0.5, clutter=0.5
@@ -52,15 +48,12 @@ def settings(data: Path, tmp_path: Path) -> SegmentationSettings:
         epochs=3,
         steps_per_epoch=4,
         checkpoint_every=3,
-        average_epochs=2,
-        log_every=2,
         learning_rate=1e-3,
         backbone_lr_scale=0.5,
         layer_decay=0.9,
         weight_average=0.9,
         schedule="cosine",
-        num_workers=0,
-        accelerator="cpu",
+        **{**TINY, "average_epochs": 2, "log_every": 2},
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from processes import run_in_two_processes
-from runs import assert_same_numbers
+from runs import TINY, assert_same_numbers
 
 from correspondence_losses.reference.engine.checkpoint import read_checkpoint
 from correspondence_losses.reference.experiments import SelfTrainingSettings
@@ -24,12 +24,9 @@ from correspondence_losses.reference.streams.images import Augmentation
 @pytest.fixture
 def settings(data: Path, tmp_path: Path) -> SelfTrainingSettings:
     return SelfTrainingSettings(
+        **TINY,
         data=data,
         output=tmp_path / "run",
-        evaluation="val",
-        backbone="convnext_atto",
-        pretrained=False,
-        image_size=(32, 64),
         fpn_channels=8,
         augmentation=Augmentation(flip=0.5, jitter=0.3),
         segmenter=FelzenszwalbSegmenter(scale=50, min_size=20),
@@ -44,13 +41,9 @@ def settings(data: Path, tmp_path: Path) -> SelfTrainingSettings:
         epochs=3,
         steps_per_epoch=3,
         checkpoint_every=2,
-        average_epochs=1,
-        log_every=1,
         learning_rate=1e-3,
         prediction_mirror=True,
         prediction_votes=True,
-        num_workers=0,
-        accelerator="cpu",
     )
 
 
@@ -102,10 +95,8 @@ def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_p
 @pytest.mark.parametrize("preset", [row.name for row in load_tables()["beyond"]])
 def test_every_preset_runs(preset: str, data: Path, tmp_path: Path, without_figures: None) -> None:
     changes = {
-        "data": str(data), "output": str(tmp_path / "run"), "evaluation": "val", "backbone": "convnext_atto",
-        "pretrained": False, "image_size": [32, 64], "fpn_channels": 4, "batch_size": 1, "epochs": 2,
-        "supervised_epochs": 1, "steps_per_epoch": 1, "prediction_scales": [1.0], "num_workers": 0,
-        "accelerator": "cpu", "average_epochs": 1, "log_every": 1,
+        **TINY, "data": str(data), "output": str(tmp_path / "run"), "fpn_channels": 4, "batch_size": 1, "epochs": 2,
+        "supervised_epochs": 1, "steps_per_epoch": 1, "prediction_scales": [1.0],
     }  # fmt: skip
     results = run(preset_settings(preset, changes=changes))
     terms = results["last_training_terms"]

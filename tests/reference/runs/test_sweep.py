@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from runs import TINY
 from ycb_layouts import write_tiny
 
 from correspondence_losses.reference.__main__ import main
@@ -29,18 +30,13 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 def changes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = write_tiny(tmp_path_factory.mktemp("ycb"), count=1)
     return {
+        **TINY,
         "data": str(root),
-        "evaluation": "val",
-        "backbone": "convnext_atto",
-        "pretrained": False,
         "batch_size": 1,
-        "average_epochs": 1,
         "epochs": 1,
         "steps_per_epoch": 1,
-        "num_workers": 0,
         "image_size": [32, 32],
         "fpn_channels": 4,
-        "accelerator": "cpu",
     }
 
 
@@ -205,7 +201,11 @@ def test_what_no_row_has_is_refused(options: dict[str, Any], message: str, tmp_p
 
 
 def test_a_file_of_settings_must_hold_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for text, message in [("- a list", "must hold settings by name, got a list"), ("a: [", "is not YAML")]:
+    for text, message in [
+        ("- a list", "must hold settings by name, got a list"),
+        ("a: [", "cannot be read as YAML"),
+        ("a: &x [*x]", "aliases"),
+    ]:
         (tmp_path / "settings.yaml").write_text(text)
         with pytest.raises(SystemExit) as end:
             main(["sweep", "--tables", "4.4", "--config", str(tmp_path / "settings.yaml")])
