@@ -26,13 +26,14 @@ def evaluate(
     mirror: bool = False,
     segmenter: Segmenter | None = None,
     min_confidence: float = 0.0,
+    object_threshold: float = 0.0,
     output: Path | None = None,
     accelerator: str = "auto",
 ) -> None:
     """Score a run's model on the labelled frames of a data set, and print the table of its classes.
 
-    The table is of the plain prediction, as a run is scored. What several sizes, the mirrored image and votes of
-    segments make of it is printed beside it, each by itself.
+    The table is of the plain prediction, as a run is scored. What several sizes, the mirrored image, votes of
+    segments and a threshold make of it is printed beside it, each by itself.
 
     Args:
         run: The run's folder, finished or not.
@@ -43,6 +44,7 @@ def evaluate(
         mirror: Predict the mirrored image too, and average.
         segmenter: Let the segments of each image vote for their class, such as those of "FelzenszwalbSegmenter".
         min_confidence: Least probability of its class that a segment votes with.
+        object_threshold: Least probability of its class for a pixel of an object; a pixel below it is background.
         output: A JSON file for the scores.
         accelerator: Fabric's, such as "auto", "cpu" or "cuda".
 
@@ -55,7 +57,11 @@ def evaluate(
     if max_frames is not None and max_frames < 1:
         raise ValueError(f"max_frames must be at least 1, got {max_frames}")
     ways = PredictionWays(
-        scales=tuple(scales or (1.0,)), mirror=mirror, segmenter=segmenter, min_confidence=min_confidence
+        scales=tuple(scales or (1.0,)),
+        mirror=mirror,
+        segmenter=segmenter,
+        min_confidence=min_confidence,
+        object_threshold=object_threshold,
     )
     model = TrainedModel(run, accelerator=accelerator)
     settings = dataclasses.replace(

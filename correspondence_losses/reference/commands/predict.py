@@ -28,6 +28,7 @@ def predict(
     mirror: bool = False,
     segmenter: Segmenter | None = None,
     min_confidence: float = 0.0,
+    object_threshold: float = 0.0,
     opacity: float = 0.6,
     accelerator: str = "auto",
 ) -> None:
@@ -47,6 +48,7 @@ def predict(
         segmenter: Let the segments of each image vote for their class, such as those of "FelzenszwalbSegmenter".
             Default: no vote.
         min_confidence: Least probability of its class that a segment votes with.
+        object_threshold: Least probability of its class for a pixel of an object; a pixel below it is background.
         opacity: Of the colours in the overlay.
         accelerator: Fabric's, such as "auto", "cpu" or "cuda".
 
@@ -57,7 +59,11 @@ def predict(
     """
     check_output(images, output, opacity)
     ways = PredictionWays(
-        scales=tuple(scales or (1.0,)), mirror=mirror, segmenter=segmenter, min_confidence=min_confidence
+        scales=tuple(scales or (1.0,)),
+        mirror=mirror,
+        segmenter=segmenter,
+        min_confidence=min_confidence,
+        object_threshold=object_threshold,
     )
     source = ImageFolder(images)
     model = TrainedModel(run, accelerator=accelerator)

@@ -1,4 +1,4 @@
-"""Ways to predict beside the plain one: several sizes, the mirrored image, votes of segments."""
+"""Ways to predict beside the plain one: several sizes, the mirrored image, votes of segments, a threshold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,20 +26,27 @@ class Prediction:
     Args:
         probabilities: Class probabilities (c, H, W) by each way.
         segments: The image's segments (H, W), 0 for none, where they vote.
-        votes: What each segment votes for, by the last way.
+        votes: What each segment votes for, by the last way that has votes.
+        object_threshold: Least probability of its class for a pixel of an object, 0 for none.
     """
 
     probabilities: Mapping[str, Tensor]
     segments: Tensor | None
     votes: SegmentVotes | None
+    object_threshold: float = 0.0
 
     def classes(self) -> dict[str, Tensor]:
         """Return the class map (H, W) by each way."""
-        return {way: probabilities.argmax(0) for way, probabilities in self.probabilities.items()}
+        found = {way: probabilities.argmax(0) for way, probabilities in self.probabilities.items()}
+        if self.object_threshold > 0:
+            last = list(found)[-1]
+            unsure = self.probabilities[last].amax(0) < self.object_threshold
+            found[_and(last, "threshold")] = found[last].masked_fill(unsure, 0)
+        return found
 
     def best(self) -> Tensor:
         """Return the class map (H, W) by the last way, which uses all that was asked for."""
-        return self.probabilities[list(self.probabilities)[-1]].argmax(0)
+        return list(self.classes().values())[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +55,16 @@ class PredictionWays:
 
     The first is always the plain one: the image at its own size. With several sizes or the mirrored image, class
     probabilities are averaged over them. With a segmenter, they are then averaged over the image's segments
-    (:func:`~correspondence_losses.functional.segment_vote`).
+    (:func:`~correspondence_losses.functional.segment_vote`). With a threshold, what is not sure enough to be an object is
+    then background.
 
     Args:
         scales: Factors on the size that images are predicted at.
         mirror: Whether the mirrored image is predicted too.
         segmenter: What makes the segments that vote, or ``None``.
         min_confidence: Least probability of its class that a segment votes with; pixels of others keep their own.
+        object_threshold: Least probability of its class for a pixel of an object, after the votes; a pixel below it is
+            background. 0 takes the most probable class everywhere.
 
     Raises:
         ValueError: A setting is out of range.
@@ -68,19 +78,23 @@ class PredictionWays:
     mirror: bool = False
     segmenter: Segmenter | None = None
     min_confidence: float = 0.0
+    object_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         """Check what the types do not say."""
         check_scales("scales", self.scales)
-        if not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence must lie in [0, 1], got {self.min_confidence}")
+        for name in ("min_confidence", "object_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
     @property
     def names(self) -> list[str]:
         """The names of the ways; the last one uses all that is asked for."""
         names = list(self._views())
         if self.segmenter is not None:
-            names += [_voted(name) for name in dict.fromkeys((names[0], names[-1]))]
+            names += [_and(name, "votes") for name in dict.fromkeys((names[0], names[-1]))]
+        if self.object_threshold > 0:
+            names.append(_and(names[-1], "threshold"))
         return names
 
     @torch.no_grad()
@@ -104,7 +118,7 @@ class PredictionWays:
         maps = {view: self._view(model, image, size, *view) for view in wanted}
         found = {name: torch.stack([maps[view] for view in views]).mean(0) for name, views in ways.items()}
         if self.segmenter is None:
-            return Prediction(found, None, None)
+            return Prediction(found, None, None, self.object_threshold)
         if segments is None:
             labels = paint_masks(self.segmenter(image), (image.shape[0], image.shape[1]))
         else:
@@ -113,8 +127,8 @@ class PredictionWays:
         votes: SegmentVotes | None = None
         for name in dict.fromkeys((next(iter(found)), list(found)[-1])):
             votes = segment_vote(found[name], labels, min_confidence=self.min_confidence)
-            found[_voted(name)] = votes.probabilities
-        return Prediction(found, labels, votes)
+            found[_and(name, "votes")] = votes.probabilities
+        return Prediction(found, labels, votes, self.object_threshold)
 
     def _views(self) -> dict[str, list[tuple[float, bool]]]:
         """The (scale, mirrored) whose probabilities each way averages, before segments vote."""
@@ -145,8 +159,8 @@ def check_scales(name: str, scales: tuple[float, ...]) -> None:
         raise ValueError(f"{name} must hold factors above 0, got {scales}")
 
 
-def _voted(name: str) -> str:
-    return "votes" if name == "plain" else f"{name}, votes"
+def _and(name: str, more: str) -> str:
+    return more if name == "plain" else f"{name}, {more}"
 
 
 def _in_cells(length: float) -> int:

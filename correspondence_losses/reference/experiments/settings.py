@@ -59,6 +59,8 @@ class RunSettings(TrainingPlan):
         prediction_scales: At the end, score the mean prediction at these sizes too, factors on ``prediction_size``;
             the result of the run stays that of the plain prediction.
         prediction_mirror: At the end, score the mean prediction with the mirrored image too.
+        prediction_object_threshold: At the end, score what is left of the last way where a pixel of an object must have
+            this probability of its class, else it is background; 0 does without.
         augmentation: Random changes of the training images.
         backbone: A model of timm with maps at four strides, or a plain ViT such as DINOv2 and DINOv3.
         pretrained: Start from pretrained weights: of an installed package that carries them, such as
@@ -111,6 +113,7 @@ class RunSettings(TrainingPlan):
     prediction_size: tuple[int, int] | None = None
     prediction_scales: tuple[float, ...] = (1.0,)
     prediction_mirror: bool = False
+    prediction_object_threshold: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     backbone: str = "convnext_xlarge.fb_in22k_ft_in1k"
     pretrained: bool = True
@@ -146,6 +149,8 @@ class RunSettings(TrainingPlan):
             if size is not None and min(size) < 32:
                 raise ValueError(f"{name} must be at least 32 x 32, got {size}")
         check_scales("prediction_scales", self.prediction_scales)
+        if not 0 <= self.prediction_object_threshold <= 1:
+            raise ValueError(f"prediction_object_threshold must lie in [0, 1], got {self.prediction_object_threshold}")
         if not 0 <= self.weight_average < 1:
             raise ValueError(f"weight_average must lie in [0, 1), got {self.weight_average}")
         if self.weight_average and self.strategy == "fsdp":
@@ -160,7 +165,11 @@ class RunSettings(TrainingPlan):
 
     def prediction_ways(self) -> PredictionWays:
         """Return the ways to predict that are scored at the end."""
-        return PredictionWays(scales=self.prediction_scales, mirror=self.prediction_mirror)
+        return PredictionWays(
+            scales=self.prediction_scales,
+            mirror=self.prediction_mirror,
+            object_threshold=self.prediction_object_threshold,
+        )
 
     def create_backbone(self) -> Backbone:
         """Create the backbone with the weights that the settings ask for."""

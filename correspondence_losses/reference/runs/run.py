@@ -38,7 +38,7 @@ __all__ = ["PLACE", "check_same_settings", "launch", "run"]
 
 PLACE = {
     "scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every", "logger",
-    "prediction_scales", "prediction_mirror", "prediction_votes",
+    "prediction_scales", "prediction_mirror", "prediction_votes", "prediction_object_threshold",
 }  # fmt: skip
 """Settings of where and how a run is computed and predicted with, which may change when it is continued."""
 _FIGURE_ROWS = 4

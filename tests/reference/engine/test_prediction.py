@@ -127,12 +127,26 @@ def test_unsure_segments_do_not_vote():
     assert torch.equal(found.probabilities["votes"], found.probabilities["plain"])
 
 
+def test_what_is_not_sure_enough_to_be_an_object_is_background():
+    ways = PredictionWays(mirror=True, object_threshold=0.4)
+    assert ways.names == ["plain", "mirror", "mirror, threshold"]
+    found = ways.predict(Model(), image(), SIZE)
+    probability, expected = found.probabilities["mirror"].max(0)
+    expected = torch.where(probability < 0.4, 0, expected)
+    assert list(found.classes()) == ways.names
+    assert torch.equal(found.classes()["mirror, threshold"], expected)
+    assert torch.equal(found.best(), expected)
+    assert not torch.equal(found.best(), found.classes()["mirror"])
+    assert torch.equal(found.classes()["plain"], found.probabilities["plain"].argmax(0)), "the other ways stay"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"scales": ()}, "scales must hold factors above 0"),
         ({"scales": (1.0, 0.0)}, "scales must hold factors above 0"),
         ({"min_confidence": 2.0}, r"min_confidence must lie in \[0, 1\], got 2.0"),
+        ({"object_threshold": -0.1}, r"object_threshold must lie in \[0, 1\], got -0.1"),
     ],
 )
 def test_bad_settings(settings, message):
