@@ -55,8 +55,8 @@ class PredictionWays:
 
     The first is always the plain one: the image at its own size. With several sizes or the mirrored image, class
     probabilities are averaged over them. With a segmenter, they are then averaged over the image's segments
-    (:func:`~correspondence_losses.functional.segment_vote`). With a threshold, what is not sure enough to be an object is
-    then background.
+    (:func:`~correspondence_losses.functional.segment_vote`). With a threshold, what is not sure enough to be an object
+    is then background.
 
     Args:
         scales: Factors on the size that images are predicted at.
