@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.workload import Case, Workload, gradient_step
+from benchmarks.workload import Case, Workload, convolutions, gradient_step
 from correspondence_losses import FPNFusionHead
 
 
@@ -23,7 +23,7 @@ def fusion(channels: int, height: int, width: int) -> Case:
         return head.classifier(features).square().mean()
 
     leaves = [*maps, *head.parameters()]
-    return Case(gradient_step(ours, leaves), gradient_step(peer, leaves))
+    return Case(gradient_step(ours, leaves), gradient_step(peer, leaves), lambda: convolutions(ours))
 
 
 WORKLOADS = [
@@ -34,6 +34,7 @@ WORKLOADS = [
         build=fusion,
         sizes={"channels": 256, "height": 480, "width": 640},
         quick={"channels": 8, "height": 64, "width": 96},
+        floor="its convolutions",
         ratio_target=3,
         memory_ratio_target=3,
     ),

@@ -1,9 +1,10 @@
-"""Location and feature matches beside ``torch.cdist`` and ``topk``, and beside bare matrix products."""
+"""Location and feature matches beside ``torch.cdist`` and ``topk``, and feature matches beside the compiled path."""
 
 import torch
 from torch import Tensor
 
-from benchmarks.workload import Case, Workload
+from benchmarks.triton import NOTE, switch_on
+from benchmarks.workload import Case, Floor, Workload, copying, counted, seeded
 from correspondence_losses import ViewGrid, feature_matches, location_matches
 
 _NUM_MATCHES = 20
@@ -18,6 +19,7 @@ def location(height: int, width: int) -> Case:
     return Case(
         lambda: (location_matches(a, b, _NUM_MATCHES).distance.sort().values,),
         lambda: (_closest(torch.cdist(points_a, points_b, compute_mode="donot_use_mm_for_euclid_dist")),),
+        lambda: copying([points_a, points_b]),
     )
 
 
@@ -27,25 +29,36 @@ def features(height: int, width: int, channels: int) -> Case:
     return Case(
         lambda: (feature_matches(a, b, _NUM_MATCHES).distance.sort().values,),
         lambda: (_closest(torch.cdist(a.flatten(2).mT, b.flatten(2).mT)),),
+        lambda: _products(a, b),
     )
 
 
-def feature_products(height: int, width: int, channels: int) -> Case:
-    """Two dense maps; the peer computes the inner products alone, in blocks of rows over one piece of memory."""
+def triton_against_compiled(height: int, width: int, channels: int) -> Case:
+    """The Triton kernel beside the plain path under ``torch.compile``."""
     a, b = _maps(height, width, channels)
+    compiled = torch.compile(feature_matches)
+    switch_on()
+    return Case(
+        lambda: (feature_matches(a, b, _NUM_MATCHES).distance,),
+        lambda: (compiled(a, b, _NUM_MATCHES).distance,),
+        lambda: _products(a, b),
+    )
+
+
+def _products(a: Tensor, b: Tensor) -> Floor:
+    """The inner products of all vectors, in blocks of rows over one piece of memory."""
     vectors_a, vectors_b = a[0].flatten(1), b[0].flatten(1)
-    products = torch.empty(_PRODUCT_ROWS, height * width)
+    block_of_products = vectors_a.new_empty(_PRODUCT_ROWS, vectors_b.shape[1])
 
-    def peer() -> tuple[Tensor, ...]:
+    def step() -> None:
         for block in vectors_a.split(_PRODUCT_ROWS, dim=1):
-            torch.mm(block.mT, vectors_b, out=products[: block.shape[1]])
-        return (products,)
+            torch.mm(block.mT, vectors_b, out=block_of_products[: block.shape[1]])
 
-    return Case(lambda: (feature_matches(a, b, _NUM_MATCHES).distance,), peer)
+    return counted(step)
 
 
 def _maps(height: int, width: int, channels: int) -> tuple[Tensor, Tensor]:
-    a, b = torch.randn(2, 1, channels, height, width, generator=torch.Generator().manual_seed(0)).unbind()
+    a, b = torch.randn(2, 1, channels, height, width, generator=seeded()).unbind()
     return a, b
 
 
@@ -57,16 +70,18 @@ def _closest(distances: Tensor) -> Tensor:
 
 _QUICK_MAP = {"height": 12, "width": 16}
 _FULL_MAP = {"height": 120, "width": 160}
+_LOCATION_TITLE = "location matches, two {height} x {width} crop grids"
 _FEATURES_TITLE = "feature matches, two {height} x {width} maps, {channels} channels, no gradient"
 
 WORKLOADS = [
     Workload(
         name="location-matches",
-        title="location matches, two {height} x {width} crop grids",
+        title=_LOCATION_TITLE,
         peer="cdist + topk",
         build=location,
         sizes=_FULL_MAP,
         quick=_QUICK_MAP,
+        floor="one copy of the cell centres",
         note="cdist by subtraction (compute_mode), since its default is off by up to 0.1 px near distance 0",
         ratio_target=1000,
     ),
@@ -77,16 +92,35 @@ WORKLOADS = [
         build=features,
         sizes={**_FULL_MAP, "channels": 128},
         quick={**_QUICK_MAP, "channels": 8},
+        floor="the matrix products",
+        floor_target=1.25,
+        memory_limit_mib=200,
+    ),
+    *(
+        Workload(
+            name=f"small-{name}",
+            title=title,
+            peer="cdist + topk",
+            build=build,
+            sizes={**_QUICK_MAP, **channels},
+            quick={**_QUICK_MAP, **channels},
+            floor=floor,
+            ratio_target=1,
+        )
+        for name, title, build, channels, floor in (
+            ("location-matches", _LOCATION_TITLE, location, {}, "one copy of the cell centres"),
+            ("feature-matches", _FEATURES_TITLE, features, {"channels": 128}, "the matrix products"),
+        )
     ),
     Workload(
-        name="feature-matches-products",
+        name="feature-matches-triton",
         title=_FEATURES_TITLE,
-        peer="bare matrix products",
-        build=feature_products,
+        peer="the plain path, compiled",
+        build=triton_against_compiled,
         sizes={**_FULL_MAP, "channels": 128},
         quick={**_QUICK_MAP, "channels": 8},
-        is_floor=True,
-        ratio_target=0.8,
-        memory_limit_mib=200,
+        floor="the matrix products",
+        note=NOTE,
+        cuda_only=True,
     ),
 ]

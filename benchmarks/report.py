@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-from benchmarks.measure import SideResult
+from benchmarks.gpu_tests import GpuTests
+from benchmarks.machine import Rates
+from benchmarks.measure import FloorResult, Measurement, SideResult
 from benchmarks.sweep import SweepResult
 from benchmarks.table import Row
 
@@ -15,10 +17,16 @@ class Report(TypedDict):
     """What one run of the benchmarks found."""
 
     machine: dict[str, object]
+    rates: Rates
     quick: bool
+    processes: int
+    """In which each row ran."""
     seconds: float
     table: list[Row]
+    gpu_tests: GpuTests | None
     sweeps: list[SweepResult]
+    left_out: list[str]
+    """What there was no time for."""
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -34,17 +42,27 @@ def write_report(report: Report, folder: Path) -> None:
 def markdown(report: Report) -> str:
     """The table, its notes, where we lose, and the machine."""
     rows = report["table"]
+    rates, tests = report["rates"], report["gpu_tests"]
+    times = (
+        "Times are medians a step (least to most; runs)"
+        if report["processes"] == 1
+        else f"Each row ran in {report['processes']} processes, and figures are medians over them (least to most)"
+    )
     lines = [
-        "| workload | peer | ours | peer's | ratio | memory, ours | memory, peer's | difference | target |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(_line(row) for row in rows),
+        "| workload | peer | ours | peer's | ratio | floor | times the floor | memory, ours | memory, peer's "
+        "| difference | target |",
+        f"|{' --- |' * 11}",
+        *(_line(row, rates) for row in rows),
         "",
-        "Times are medians a step (least to most; runs); ratios are the peer's time over ours; memory is the peak "
-        "beyond the inputs; the difference is the largest relative one of the value and its gradients.",
+        f"{times}; ratios are the peer's time over ours; memory is the peak beyond the inputs; the difference is the "
+        "largest relative one of the value and its gradients. A floor is the least work of any solution, at the rate "
+        "that it reached and the rate of one large copy or product.",
         "",
         *(f"- {row['title']}: {row['note']}." for row in rows if row["note"]),
         "",
         f"Slower than the peer by more than 5 %: {'; '.join(losses(report)) or 'none'}.",
+        *([] if tests is None else ["", f"Tests marked for a GPU: {tests['summary']}."]),
+        *(["", f"No time was left for: {', '.join(report['left_out'])}."] if report["left_out"] else []),
         "",
         "Measured on: " + ", ".join(f"{name} {value}" for name, value in report["machine"].items()) + ".",
     ]
@@ -52,10 +70,8 @@ def markdown(report: Report) -> str:
 
 
 def losses(report: Report) -> list[str]:
-    """Where a peer was faster by more than 5 %; one that only does a part of the work is no rival."""
-    rows = [
-        (f"{row['title']} beside {row['peer']}", row["measurement"]) for row in report["table"] if not row["is_floor"]
-    ]
+    """Where a peer was faster by more than 5 %."""
+    rows = [(f"{row['title']} beside {row['peer']}", row["measurement"]) for row in report["table"]]
     points = [
         (f"{sweep['title']}, {sweep['axis']} = {value}, beside {sweep['peer']}", point)
         for sweep in report["sweeps"]
@@ -65,36 +81,66 @@ def losses(report: Report) -> list[str]:
 
 
 def failures(report: Report) -> list[str]:
-    """Comparisons whose two sides did not compute the same number."""
+    """Comparisons whose two sides did not compute the same number, and tests that failed."""
     rows = [(row["name"], row["measurement"]) for row in report["table"]]
     points = [(sweep["name"], point) for sweep in report["sweeps"] for point in sweep["points"]]
-    return [
-        f"{name}: relative difference {point['relative_difference']:.1e}"
+    failed = [
+        f"not the same number: {name}: relative difference {point['relative_difference']:.1e}"
         for name, point in rows + points
         if not point["same_number"]
     ]
+    tests = report["gpu_tests"]
+    return failed if tests is None or tests["passed"] else [*failed, f"tests: {tests['summary']}"]
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, rates: Rates) -> str:
     measurement = row["measurement"]
-    ours, peer, difference = measurement["ours"], measurement["peer"], measurement["relative_difference"]
+    ours, peer, floor = measurement["ours"], measurement["peer"], measurement["floor"]
     targets = ", ".join(f"{target}: {'met' if met else '**missed**'}" for target, met in row["targets"].items())
     cells = [
         row["title"],
-        row["peer"] + (" (a floor)" if row["is_floor"] else ""),
+        row["peer"],
         _time(ours),
         _time(peer),
-        _three_digits(measurement["ratio"]),
+        _ratio(measurement),
+        *(("-", "-") if floor is None else (_floor(row["floor"], floor, rates), _times(floor))),
         f"{ours['peak_memory_mib']:.0f} MiB",
         f"{peer['peak_memory_mib']:.0f} MiB",
-        "-" if difference is None else f"{difference:.0e}",
+        f"{measurement['relative_difference']:.0e}",
         targets,
     ]
     return f"| {' | '.join(cells)} |"
 
 
+def _ratio(measurement: Measurement) -> str:
+    return _median(measurement["ratio"], measurement["least_ratio"], measurement["most_ratio"])
+
+
+def _times(floor: FloorResult) -> str:
+    return _median(floor["times"], floor["least_times"], floor["most_times"])
+
+
+def _median(median: float, least: float, most: float) -> str:
+    spread = "" if least == most else f" ({_three_digits(least)} to {_three_digits(most)})"
+    return _three_digits(median) + spread
+
+
+def _floor(what: str, floor: FloorResult, rates: Rates) -> str:
+    seconds = floor["median_s"]
+    scale, unit = _unit(seconds)
+    work, limit, per = (
+        (floor["bytes"], rates["bytes_s"], "GB/s") if floor["bytes"] else (floor["flops"], rates["flops_s"], "GFLOP/s")
+    )
+    reached = f"{_three_digits(work / seconds / 1e9)} of {_three_digits(limit / 1e9)} {per}"
+    return f"{what}: {_three_digits(seconds * scale)} {unit} ({reached})"
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    return (1, "s") if seconds >= 1 else (1e3, "ms")
+
+
 def _time(side: SideResult) -> str:
-    scale, unit = (1, "s") if side["median_s"] >= 1 else (1e3, "ms")
+    scale, unit = _unit(side["median_s"])
     median, least, most = (_three_digits(side[key] * scale) for key in ("median_s", "least_s", "most_s"))
     return f"{median} {unit} ({least} to {most}; {side['runs']})"
 

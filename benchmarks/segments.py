@@ -1,9 +1,12 @@
-"""The segment terms beside a loop over masks, scattered additions, and one copy of the features."""
+"""The segment terms beside a loop over masks, scattered additions, and the compiled plain path."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from benchmarks.workload import Case, Step, Workload, gradient_step
+from benchmarks.triton import NOTE, switch_on
+from benchmarks.workload import Case, Workload, copying, gradient_step, seeded
 from correspondence_losses import SegmentRegularizationLoss
 
 _BETA = 0.5
@@ -21,14 +24,14 @@ def against_loop(channels: int, height: int, width: int, segments: int) -> Case:
             squares.append((pixels - means[-1][:, None]).square().sum(dim=1))
         return _loss(torch.stack(means, dim=1), torch.stack(squares, dim=1), height * width)
 
-    return Case(_ours(features, labels, segments), gradient_step(loss, [features]))
+    return _case(features, labels, segments, loss)
 
 
 def against_index_add(channels: int, height: int, width: int, segments: int) -> Case:
     """All masks at once by ``index_add``, the residuals by ``index_select``."""
     features, labels = _inputs(channels, height, width, segments)
     index, zeros = labels.flatten() - 1, torch.zeros(channels, segments)
-    counts = torch.bincount(index, minlength=segments)
+    counts = zeros[0].index_add(0, index, torch.ones(len(index)))
 
     def loss() -> Tensor:
         pixels = features[0].flatten(1)
@@ -36,7 +39,7 @@ def against_index_add(channels: int, height: int, width: int, segments: int) -> 
         residuals = pixels - means.index_select(1, index)
         return _loss(means, zeros.index_add(1, index, residuals.square()), height * width)
 
-    return Case(_ours(features, labels, segments), gradient_step(loss, [features]))
+    return _case(features, labels, segments, loss)
 
 
 def against_scatter_reduce(channels: int, height: int, width: int, segments: int) -> Case:
@@ -50,18 +53,20 @@ def against_scatter_reduce(channels: int, height: int, width: int, segments: int
         residuals = pixels - means.gather(1, index)
         return _loss(means, zeros.scatter_reduce(1, index, residuals.square(), reduce="sum"), height * width)
 
-    return Case(_ours(features, labels, segments), gradient_step(loss, [features]))
+    return _case(features, labels, segments, loss)
 
 
-def against_copy(channels: int, height: int, width: int, segments: int) -> Case:
-    """Reading the features and writing as much, once."""
+def triton_against_compiled(channels: int, height: int, width: int, segments: int) -> Case:
+    """The Triton kernels beside the plain path under ``torch.compile``."""
     features, labels = _inputs(channels, height, width, segments)
-    return Case(_ours(features, labels, segments), lambda: (features.detach().clone(),))
+    compiled = torch.compile(_criterion(segments))
+    switch_on()
+    return _case(features, labels, segments, lambda: compiled(features, labels))
 
 
 def _inputs(channels: int, height: int, width: int, segments: int) -> tuple[Tensor, Tensor]:
     """Features, and regions of about equal area: blocks of 8 x 8 pixels go to the nearest of random centres."""
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded()
     rows, columns = height // 8, width // 8
     blocks = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()
     centres = blocks[torch.randperm(len(blocks), generator=generator)[:segments]]
@@ -70,9 +75,17 @@ def _inputs(channels: int, height: int, width: int, segments: int) -> tuple[Tens
     return torch.randn(1, channels, height, width, generator=generator, requires_grad=True), labels
 
 
-def _ours(features: Tensor, labels: Tensor, segments: int) -> Step:
-    criterion = SegmentRegularizationLoss(beta=_BETA, num_segments=segments + 1)
-    return gradient_step(lambda: criterion(features, labels), [features])
+def _case(features: Tensor, labels: Tensor, segments: int, peer: Callable[[], Tensor]) -> Case:
+    ours = _criterion(segments)
+    return Case(
+        gradient_step(lambda: ours(features, labels), [features]),
+        gradient_step(peer, [features]),
+        lambda: copying([features]),
+    )
+
+
+def _criterion(segments: int) -> SegmentRegularizationLoss:
+    return SegmentRegularizationLoss(beta=_BETA, num_segments=segments + 1)
 
 
 def _loss(means: Tensor, squares: Tensor, pixels: int) -> Tensor:
@@ -93,16 +106,22 @@ def _workload(name: str, peer: str, build: object, channels: int, target: float 
         build=build,
         sizes={"channels": channels, "height": 480, "width": 640, "segments": 60},
         quick=_QUICK,
+        floor="one copy of the features",
         ratio_target=target,
         **rest,
     )
 
 
 WORKLOADS = [
-    _workload("loop", "loop over masks", against_loop, 256, 40),
+    _workload("loop", "loop over masks", against_loop, 256, 40, floor_target=4),
     _workload("index-add", "index_add", against_index_add, 256, None),
     _workload("scatter-reduce", "scatter_reduce", against_scatter_reduce, 256, None),
-    _workload("copy", "one copy of the features", against_copy, 256, 0.25, is_floor=True),
     _workload("loop", "loop over masks", against_loop, 3, 10),
-    _workload("index-add", "index_add", against_index_add, 3, None),
+    _workload("index-add", "index_add", against_index_add, 3, 1),
+    *(
+        _workload(
+            "triton", "the plain path, compiled", triton_against_compiled, channels, None, note=NOTE, cuda_only=True
+        )
+        for channels in (256, 3)
+    ),
 ]

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
+import torch
+
 from benchmarks import fusion, matches, segments, vicreg
 from benchmarks.measure import Measurement, measure
 from benchmarks.workload import Case
@@ -35,7 +37,7 @@ class SweepResult(TypedDict):
     points: list[Measurement]
 
 
-def run_sweep(sweep: Sweep, *, quick: bool) -> SweepResult:
+def run_sweep(sweep: Sweep, *, quick: bool, device: torch.device) -> SweepResult:
     """Measure a sweep; a quick one its two smallest points."""
     values = list(sweep.points)[: 2 if quick else None]
     smallest = sweep.points[values[0]]
@@ -45,7 +47,9 @@ def run_sweep(sweep: Sweep, *, quick: bool) -> SweepResult:
         peer=sweep.peer,
         axis=sweep.axis,
         values=values,
-        points=[measure(sweep.build, sweep.points[value], smallest, seconds=_SECONDS) for value in values],
+        points=[
+            measure(sweep.build, sweep.points[value], smallest, seconds=_SECONDS, device=device) for value in values
+        ],
     )
 
 

@@ -1,10 +1,13 @@
-"""Wall time of steps that take turns, so that whatever else the machine does falls on all of them."""
+"""Time of steps that take turns, so that whatever else the machine does falls on all of them."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from time import perf_counter
 from typing import NamedTuple
+
+import torch
+
+from benchmarks.device import seconds_of
 
 _SHORTEST_RUN = 0.02
 _MOST_RUNS = 15
@@ -21,12 +24,14 @@ class Timing(NamedTuple):
     runs: int
 
 
-def time_alternately(steps: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Timing]:
+def time_alternately(
+    steps: Mapping[str, Callable[[], object]], seconds: float, device: torch.device
+) -> dict[str, Timing]:
     """Time each step for about so many seconds, at least twice; all of them have been run once before."""
     samples: dict[str, list[float]] = {name: [] for name in steps}
     repeats, runs = {}, {}
     for name, step in steps.items():
-        once = _time(step, 1)
+        once = _time(step, 1, device)
         if once >= _SLOW:
             samples[name].append(once)
         repeats[name] = ceil(_SHORTEST_RUN / once)
@@ -35,14 +40,22 @@ def time_alternately(steps: Mapping[str, Callable[[], object]], seconds: float) 
     for _ in range(max(runs.values())):
         for name, step in steps.items():
             if len(samples[name]) < runs[name]:
-                samples[name].append(_time(step, repeats[name]))
-    return {
-        name: Timing(statistics.median(times), min(times), max(times), len(times)) for name, times in samples.items()
-    }
+                samples[name].append(_time(step, repeats[name], device))
+    return {name: _summary(times) for name, times in samples.items()}
 
 
-def _time(step: Callable[[], object], repeats: int) -> float:
-    start = perf_counter()
-    for _ in range(repeats):
-        step()
-    return (perf_counter() - start) / repeats
+def over_processes(timings: Sequence[Timing]) -> Timing:
+    """Return the median of several processes' medians, and their spread; of one process, its own."""
+    return timings[0] if len(timings) == 1 else _summary([timing.median for timing in timings])
+
+
+def _summary(times: Sequence[float]) -> Timing:
+    return Timing(statistics.median(times), min(times), max(times), len(times))
+
+
+def _time(step: Callable[[], object], repeats: int, device: torch.device) -> float:
+    def run() -> None:
+        for _ in range(repeats):
+            step()
+
+    return seconds_of(run, device) / repeats

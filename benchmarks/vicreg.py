@@ -1,5 +1,6 @@
-"""VICReg and VICRegL beside lightly's."""
+"""VICReg and VICRegL beside lightly's, and VICReg beside pytorch-metric-learning's."""
 
+from collections.abc import Callable
 from unittest.mock import patch
 
 import torch
@@ -7,7 +8,7 @@ from lightly.loss import VICRegLLoss as PeerVICRegLLoss
 from lightly.loss import VICRegLoss as PeerVICRegLoss
 from torch import Tensor
 
-from benchmarks.workload import Case, Workload, gradient_step
+from benchmarks.workload import Case, Floor, Workload, copying, gradient_step, products, seeded
 from correspondence_losses import VICRegLLoss, VICRegLoss, ViewGrid
 
 _NUM_MATCHES = (20, 4)
@@ -15,15 +16,38 @@ _NUM_MATCHES = (20, 4)
 
 def vicreg(n: int, d: int) -> Case:
     """Two sets of n vectors of dimension d."""
-    generator = torch.Generator().manual_seed(0)
-    z = [torch.randn(n, d, generator=generator, requires_grad=True) for _ in range(2)]
-    ours, peer = VICRegLoss(), PeerVICRegLoss()
-    return Case(gradient_step(lambda: ours(*z), z), gradient_step(lambda: peer(*z), z))
+    z, peer = _vectors(n, d), PeerVICRegLoss()
+    return _vicreg_case(z, lambda: peer(*z))
+
+
+def vicreg_metric_learning(n: int, d: int) -> Case:
+    """The same beside pytorch-metric-learning, which takes the second set as a reference."""
+    from pytorch_metric_learning.losses import VICRegLoss as OtherVICRegLoss
+
+    z, peer = _vectors(n, d), OtherVICRegLoss()
+    return _vicreg_case(z, lambda: peer(z[0], ref_emb=z[1]))
+
+
+def _vectors(n: int, d: int) -> list[Tensor]:
+    generator = seeded()
+    return [torch.randn(n, d, generator=generator, requires_grad=True) for _ in range(2)]
+
+
+def _vicreg_case(z: list[Tensor], peer: Callable[[], Tensor]) -> Case:
+    ours = VICRegLoss()
+
+    def floor() -> Floor:
+        # Forward the products of all vectors, or of all dimensions if they are fewer; backward as many again.
+        if z[0].shape[0] < z[0].shape[1]:
+            return products(*(pair for one in z for pair in ((one, one.mT), (one @ one.mT, one))))
+        return products(*(pair for one in z for pair in ((one.mT, one), (one, one.mT @ one))))
+
+    return Case(gradient_step(lambda: ours(*z), z), gradient_step(peer, z), floor)
 
 
 def vicregl(batch: int, large: int, small: int, d_global: int, d_local: int) -> Case:
     """Large views of 7 x 7 cells and small ones of 3 x 3."""
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded()
     sizes = [7] * large + [3] * small
     embeddings = [torch.randn(batch, d_global, generator=generator, requires_grad=True) for _ in sizes]
     # The peer wants its channels last, and ours first: one memory serves both without a copy.
@@ -41,7 +65,7 @@ def vicregl(batch: int, large: int, small: int, d_global: int, d_local: int) -> 
             return peer(views[:large], points[:large], views[large:] or None, points[large:] or None)
 
     leaves = embeddings + cells
-    return Case(gradient_step(of_ours, leaves), gradient_step(of_peer, leaves))
+    return Case(gradient_step(of_ours, leaves), gradient_step(of_peer, leaves), lambda: copying(leaves))
 
 
 def _random_crops(batch: int, size: int, generator: torch.Generator) -> ViewGrid:
@@ -68,11 +92,13 @@ _VICREGL = {
     "title": "VICRegL, batch {batch}, {large} + {small} views, {d_global} global, {d_local} local",
     "peer": "lightly.loss.VICRegLLoss",
     "build": vicregl,
+    "floor": "one copy of the inputs",
     "quick": {"batch": 2, "large": 2, "small": 1, "d_global": 64, "d_local": 32},
     "note": "ours with num_feature_matches=(20, 4); lightly's matches in the official code's order, row-major "
     "(a patch that costs it nothing); grids in float64",
 }
 _QUICK_VICREG = {"n": 16, "d": 64}
+_VICREG_FLOOR = "two products a branch"
 
 WORKLOADS = [
     *(
@@ -83,9 +109,20 @@ WORKLOADS = [
             build=vicreg,
             sizes={"n": n, "d": d},
             quick=_QUICK_VICREG,
+            floor=_VICREG_FLOOR,
             ratio_target=target,
+            floor_target=floor_target,
         )
-        for n, d, target in ((64, 8192, 250), (256, 8192, 80), (2048, 2048, 1.3))
+        for n, d, target, floor_target in ((64, 8192, 250, 2), (256, 8192, 80, 1.4), (2048, 2048, 1.3, 1.2))
+    ),
+    Workload(
+        name="vicreg-256x2048-metric-learning",
+        title="VICReg, n = {n}, d = {d}",
+        peer="pytorch_metric_learning.losses.VICRegLoss",
+        build=vicreg_metric_learning,
+        sizes={"n": 256, "d": 2048},
+        quick=_QUICK_VICREG,
+        floor=_VICREG_FLOOR,
     ),
     Workload(
         name="vicregl-thesis",
@@ -96,7 +133,7 @@ WORKLOADS = [
     Workload(
         name="vicregl-batch32",
         sizes={"batch": 32, "large": 2, "small": 6, "d_global": 2048, "d_local": 512},
-        ratio_target=50,
+        ratio_target=40,
         **_VICREGL,
     ),
 ]

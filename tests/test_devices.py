@@ -60,10 +60,7 @@ def test_what_needs_the_host_is_found(offence: Callable[[Tensor], Any]) -> None:
         offence(torch.empty(3, device="meta"))
 
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-
-
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("call", CALLS)
 def test_no_synchronisation_on_a_gpu(call: str) -> None:
     step = step_on("cuda", call)
@@ -76,7 +73,7 @@ def test_no_synchronisation_on_a_gpu(call: str) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("call", CALLS)
 def test_a_cuda_graph_computes_the_same(call: str) -> None:
     step = step_on("cuda", call)
@@ -95,7 +92,7 @@ def test_a_cuda_graph_computes_the_same(call: str) -> None:
             torch.testing.assert_close(result, wanted)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("call", [call for call in CALLS if call not in WITH_PARAMETERS | RANDOM])
 def test_equals_the_cpu(call: str) -> None:
     for result, wanted in zip(step_on("cuda", call)(), step_on("cpu", call)(), strict=True):

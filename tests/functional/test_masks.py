@@ -200,9 +200,7 @@ def test_wrong_masks_are_refused(masks, kwargs: dict, error: type[Exception], me
         paint_masks(masks, **{"size": (2, 3)} | kwargs)
 
 
-@pytest.mark.parametrize(
-    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
-)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_compiles_whole(device: str) -> None:
     stack = torch.rand(2, 5, 6, 7, generator=torch.Generator().manual_seed(0)).to(device) > 0.6
     compiled = torch.compile(paint_masks, fullgraph=True, backend="aot_eager")
