@@ -74,15 +74,18 @@ def _nearest(a: Tensor, b: Tensor) -> Tensor:
     centre = b.mean(dim=2, keepdim=True)
     a = a - centre
     b = b - centre
-    bias = b.square().sum(dim=1, keepdim=True) / -2
+    squares = b.square().sum(dim=1, keepdim=True)
     if use_triton(a):
         from correspondence_losses.correspond import _triton_nearest
 
-        return _triton_nearest.best_columns(a, b, bias)
-    nearest = torch.empty(a.shape[0], a.shape[2], dtype=torch.int64, device=a.device)
+        return _triton_nearest.best_columns(a, b, squares / -2)
+    blocks = list(pair_blocks(a.shape[0], a.shape[2], b.shape[2], a.device))
     with torch.autocast(a.device.type, enabled=False):
-        for samples, cells in pair_blocks(a.shape[0], a.shape[2], b.shape[2], a.device):
-            scores = torch.baddbmm(bias[samples], a[samples, :, cells].transpose(1, 2), b[samples])
+        if len(blocks) == 1:
+            return _argmax(torch.baddbmm(squares, a.mT, b, beta=-0.5))
+        nearest = torch.empty(a.shape[0], a.shape[2], dtype=torch.int64, device=a.device)
+        for samples, cells in blocks:
+            scores = torch.baddbmm(squares[samples], a[samples, :, cells].mT, b[samples], beta=-0.5)
             nearest[samples, cells] = _argmax(scores)
     return nearest
 

@@ -111,13 +111,14 @@ def keep_closest(index_b: Tensor, squared_distance: Tensor, num_matches: int) ->
     # The same cells either way: sorting takes fewer steps, selecting fewer comparisons.
     closest = _closest_by_sorting if key.numel() <= _SORTED_CELLS else _closest_by_selecting
     index_a = closest(key, num_matches)
+    # For few cells each operation counts, so what is new here is changed in place.
     absent = index_a == cells
-    index_a = index_a.masked_fill(absent, 0)
+    index_a.masked_fill_(absent, 0)
     return Matches(
         index_a=index_a,
-        index_b=index_b.gather(-1, index_a).masked_fill(absent, 0),
+        index_b=index_b.gather(-1, index_a).masked_fill_(absent, 0),
         valid=~absent,
-        distance=squared_distance.gather(-1, index_a).sqrt().masked_fill(absent, torch.inf),
+        distance=squared_distance.gather(-1, index_a).sqrt_().masked_fill_(absent, torch.inf),
     )
 
 
@@ -129,8 +130,10 @@ def _gather(feature_map: Tensor, index: Tensor) -> Tensor:
 def _closest_by_sorting(key: Tensor, num_matches: int) -> Tensor:
     """Row-major cells with the ``num_matches`` smallest finite keys ``(b, n)``; n where there are no more."""
     cells = key.shape[-1]
-    ordered, index = (found[..., :num_matches] for found in key.sort(dim=-1, stable=True))
-    kept = index.masked_fill(ordered == torch.inf, cells).sort(dim=-1).values
+    ordered, index = key.sort(dim=-1, stable=True)
+    if num_matches < cells:
+        ordered, index = ordered.narrow(-1, 0, num_matches), index.narrow(-1, 0, num_matches)
+    kept = index.masked_fill_(ordered == torch.inf, cells).sort(dim=-1).values
     return kept if num_matches <= cells else F.pad(kept, (0, num_matches - cells), value=cells)
 
 
