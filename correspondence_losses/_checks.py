@@ -148,16 +148,17 @@ def check_count(name: str, value: int) -> None:
         raise ValueError(f"{name} must be at least 1, got {value}")
 
 
-def check_labels(name: str, labels: Tensor, num_labels: int) -> None:
-    """Raise ``ValueError`` if a label in host memory is outside ``[0, num_labels)``.
+def check_labels(name: str, labels: Tensor, num_labels: int) -> bool:
+    """Raise ``ValueError`` if a label in host memory is outside ``[0, num_labels)``; return whether all were seen.
 
     On an accelerator the check would stall the device, and ``torch.compile`` and ``torch.func`` have no values
     to look at: there it is left out.
     """
     if labels.device.type != "cpu" or torch.compiler.is_compiling() or labels.numel() == 0:
-        return
+        return False
     if torch._C._functorch.is_functorch_wrapped_tensor(labels):
-        return
+        return False
     low, high = labels.long().aminmax()  # there is none of uint16 and its like
     if low < 0 or high >= num_labels:
         raise ValueError(f"{name} must lie in [0, {num_labels}), got values from {int(low)} to {int(high)}")
+    return True

@@ -111,12 +111,13 @@ def _check_label_map(labels: Tensor, num_segments: int | None, ignore_index: int
             raise ValueError("num_segments must be given under torch.compile")
         num_segments = max(int(labels.max()) + 1, 1)
     check_count("num_segments", num_segments)
-    check_labels("segments", labels, num_segments)
+    in_range = check_labels("segments", labels, num_segments)
     labels = labels.reshape(-1, labels.shape[-2] * labels.shape[-1])
-    outside = (labels < 0) | (labels >= num_segments)
+    if not in_range:
+        labels = labels.masked_fill((labels < 0) | (labels >= num_segments), num_segments)
     if ignore_index is not None:
-        outside |= labels == ignore_index
-    return labels.masked_fill(outside, num_segments), num_segments
+        labels = labels.masked_fill(labels == ignore_index, num_segments)
+    return labels, num_segments
 
 
 class _SegmentStatistics(torch.autograd.Function):
