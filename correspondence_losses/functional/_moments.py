@@ -62,12 +62,14 @@ class _SecondMoments(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         variances, _, u, *products = output
         ctx.mark_non_differentiable(u, *products)
+        ctx.set_materialize_grads(False)  # zeros of the size of u and of the products would be as much memory again
         ctx.save_for_backward(*inputs, variances, u, *products)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        grad_variances, grad_off_diagonal = grads[0], grads[1]
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None]:
         z, valid, variances, u, *products = ctx.saved_tensors
+        grad_variances = torch.zeros_like(variances) if grads[0] is None else grads[0]
+        grad_off_diagonal = torch.zeros_like(variances[..., 0]) if grads[1] is None else grads[1]
         if torch.is_grad_enabled():  # a second derivative is wanted: u and its products must be functions of z
             u = centred(z, valid)
             variances = variances_of(u, valid)
@@ -95,8 +97,7 @@ def _products(u: Tensor, variances: Tensor, freedom: Tensor | int) -> tuple[Tens
     largest = variances.argmax(-1, keepdim=True)
     column = u.take_along_dim(largest.unsqueeze(-2), -1)
     cross = (matmul(column.mT, u).squeeze(-2) / freedom).scatter(-1, largest, 0)
-    rest = _without(u, largest)
-    return matmul(rest, rest.mT) / _matrix(freedom), cross, largest
+    return _gram_without(u, column, largest) / _matrix(freedom), cross, largest
 
 
 def _off_diagonal(variances: Tensor, products: Sequence[Tensor]) -> Tensor:
@@ -151,6 +152,13 @@ def _add_matmul(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return total
 
 
-def _without(u: Tensor, dimension: Tensor) -> Tensor:
-    """Return u (..., n, d) with 0 in one dimension (..., 1)."""
-    return u.scatter(-1, dimension.unsqueeze(-2).expand(*u.shape[:-1], 1), 0)
+def _gram_without(u: Tensor, column: Tensor, dimension: Tensor) -> Tensor:
+    """Return the inner products of u (..., n, d) without one dimension (..., 1), which has this column (..., n, 1)."""
+    index = dimension.unsqueeze(-2).expand_as(column)
+    if torch.is_grad_enabled():
+        rest = u.scatter(-1, index, 0)
+        return matmul(rest, rest.mT)
+    rest = u.scatter_(-1, index, 0)  # for as long as it takes: a copy would be of the size of u
+    gram = matmul(rest, rest.mT)
+    u.scatter_(-1, index, column)
+    return gram
