@@ -6,7 +6,6 @@ from torch import Tensor
 # Pixels are visited in blocks, so that what is computed of a block is used while it is still in the cache and no
 # intermediate of the features' size is ever held.
 _BLOCK_ELEMENTS = 2**19
-_COLUMN_ELEMENTS = 2**16
 # From so many channels on, the vectors of the pixels are added as rows; of fewer, each channel by itself.
 _ROW_CHANNELS = 16
 # Columns a power of 2 apart would evict each other from the cache, so that many elements are left between them.
@@ -70,7 +69,7 @@ def _add_columns(features: Tensor, segments: Tensor, references: Tensor) -> tupl
     count, d = references.shape
     references = references.mT.contiguous()
     sums, squares = references.new_zeros(2, d, count * _INTERLEAVED_SUMS)
-    parts = blocks(features, _COLUMN_ELEMENTS)
+    parts = blocks(features)
     size = max(segments[part].numel() for part in parts)
     columns, own = references.new_empty(2, d, size)
     lanes = torch.arange(size, device=segments.device).bitwise_and_(_INTERLEAVED_SUMS - 1)
@@ -111,8 +110,8 @@ def gradient(features: Tensor, labels: Tensor, offsets: Tensor, slopes: Tensor) 
         targets, block = segments[images, pixels], result[images, :, pixels]
         slope = slopes[images, :, :1] if slope_table is None else look_up(slope_table, targets)
         torch.addcmul(look_up(offset_table, targets), slope, features[images, :, pixels], out=block)
-        if some_outside:
-            block.masked_fill_((labels[images, pixels] == s - 1).unsqueeze(1), 0)
+        if some_outside and (outside := labels[images, pixels] == s - 1).any():
+            block.masked_fill_(outside.unsqueeze(1), 0)
     return result
 
 
@@ -123,10 +122,10 @@ def _number_segments(labels: Tensor, num_labels: int) -> Tensor:
     return labels + num_labels * torch.arange(len(labels), device=labels.device)[:, None]
 
 
-def blocks(features: Tensor, elements: int = _BLOCK_ELEMENTS) -> list[tuple[slice, slice]]:
+def blocks(features: Tensor) -> list[tuple[slice, slice]]:
     """Ranges of images and of pixels that cover all: of whole images, or of pixels of one."""
     b, d, n = features.shape
-    size = max(elements // d, 1)
+    size = max(_BLOCK_ELEMENTS // d, 1)
     images = max(size // n, 1)
     return [
         (slice(image, image + images), slice(pixel, pixel + size))

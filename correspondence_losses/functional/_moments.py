@@ -62,7 +62,9 @@ class _SecondMoments(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         variances, _, u, *products = output
         ctx.mark_non_differentiable(u, *products)
-        ctx.set_materialize_grads(False)  # zeros of the size of u and of the products would be as much memory again
+        if not torch.compiler.is_compiling():  # which does not know the method in every version
+            # Zeros as the gradients of u and of the products would be as much memory again.
+            ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs, variances, u, *products)
 
     @staticmethod
