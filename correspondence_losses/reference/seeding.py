@@ -23,9 +23,12 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 @contextmanager
 def seeded(*place: int) -> Iterator[None]:
-    """In the block, let torch's global generator draw what is a function of ``place``; it is left as it was."""
+    """In the block, let torch's global generator draw what is a function of ``place``; it is left as it was.
+
+    That is the CPU's generator: ``torch.manual_seed`` would seed those of all devices too, at a hundred times the cost.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(*place))
+        torch.default_generator.manual_seed(derive_seed(*place))
         yield
 
 

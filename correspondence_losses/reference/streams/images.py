@@ -123,8 +123,9 @@ class _Camera(v2.Transform):  # type: ignore[misc]  # torchvision has no types
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:  # noqa: ARG002
         exposure, contrast, saturation, gamma = (_uniform(*span) for span in self._SPANS)
-        image = exposure * inpt
-        image = contrast * (image - image.mean()) + image.mean()
+        image = exposure * inpt.as_subclass(Tensor)  # a dozen operations, and each costs more on a tv_tensor
+        mean = image.mean()
+        image = contrast * (image - mean) + mean
         grey = v2.functional.rgb_to_grayscale(image)
         image = (grey + saturation * (image - grey)) * _uniform(0.85, 1.15, 3)[:, None, None]
         picture: Tensor = tv_tensors.wrap(image.clamp(0, 1) ** gamma, like=inpt)

@@ -113,7 +113,9 @@ class Placement(v2.Transform):  # type: ignore[misc]  # torchvision has no types
 
 def _weighted(pixels: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
     """Return (H, W, 4) with its colours times a weight (H, W, 1)."""
-    return np.dstack([pixels[..., :3] * weight, pixels[..., 3]])
+    weighted: NDArray[Any] = pixels * weight
+    weighted[..., 3] = pixels[..., 3]
+    return weighted
 
 
 def _point_of_objects(masks: list[tv_tensors.Mask], size: tuple[int, int]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from correspondence_losses.reference.seeding import FrameOrder, derive_seed, see
 from correspondence_losses.reference.segments import SegmentCache
 from correspondence_losses.reference.streams.clutter import lay_shapes
 from correspondence_losses.reference.streams.images import Augmentation, as_image, as_mask
+from correspondence_losses.reference.streams.kept import KeptArrays
 
 __all__ = ["AUGMENTATION", "LabelledPicture", "SampleStream"]
 
@@ -67,6 +68,7 @@ class SampleStream(Dataset[dict[str, Tensor]]):
         self.unlabelled = unlabelled
         self.seed = seed
         self.augmentation = augmentation
+        self.kept = KeptArrays()
         self.geometry, self.colors = augmentation.geometry(size), augmentation.colors()
         self.labelled_order = FrameOrder(len(labelled), seed, _LABELLED)
         self.pasted_order = FrameOrder(len(labelled), seed, _PASTED)
@@ -87,17 +89,22 @@ class SampleStream(Dataset[dict[str, Tensor]]):
     def _unlabelled(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
         """Return an unlabelled image and its segments, if it has such."""
         source, frame, cache = self.unlabelled[position]
-        cutout = source.cutout(frame)
-        labels = np.zeros(cutout.shape[:2], np.int64) if cache is None else cache.load(frame)
+        cutout = self._cutout(source, frame)
+        if cache is None:
+            labels = np.zeros(cutout.shape[:2], np.int64)
+        else:
+            labels = self.kept.get((cache, frame), lambda: cache.load(frame))
         cutout, segments = self._placed(cutout, labels)
-        image = lay_over(cutout, source.background.render(segments.shape, frame, 0))
+        image = cutout[..., :3]
+        if cutout[..., 3].min() < 255:  # most windows lie inside the image, and hide what is behind it
+            image = lay_over(cutout, source.background.render(segments.shape, frame, 0))
         return image, None if cache is None else segments
 
     def _labelled(self, index: int) -> LabelledPicture:
         """Return objects before a background, with others pasted onto them, and clutter."""
         rng = np.random.default_rng(derive_seed(self.seed, _CLUTTER, index))
         source, frame = self.labelled[self.labelled_order[index]]
-        cutout, label = self._placed(source.cutout(frame), source.label(frame))
+        cutout, label = self._placed(self._cutout(source, frame), self._label(source, frame))
         behind = source.background.render(label.shape, frame, self.labelled_order.round(index)).copy()
         things = np.zeros_like(label)
         clutter = self.augmentation.clutter
@@ -117,7 +124,7 @@ class SampleStream(Dataset[dict[str, Tensor]]):
     def _paste(self, picture: LabelledPicture, rng: np.random.Generator, index: int) -> None:
         """Paste some objects of another labelled image, in place."""
         source, frame = self.labelled[self.pasted_order[index]]
-        cutout, other = self._placed(source.cutout(frame), source.label(frame))
+        cutout, other = self._placed(self._cutout(source, frame), self._label(source, frame))
         classes = np.unique(other[other > 0])
         if len(classes):
             chosen = rng.choice(classes, int(rng.integers(1, len(classes) + 1)), replace=False)
@@ -125,12 +132,24 @@ class SampleStream(Dataset[dict[str, Tensor]]):
             picture.image[mask], picture.label[mask] = cutout[mask][:, :3], other[mask]
             picture.things[mask] = _PASTED_OBJECTS + other[mask]
 
+    def _cutout(self, source: FrameSource, frame: str) -> NDArray[np.uint8]:
+        """Return the image of a frame, RGBA."""
+
+        def read() -> NDArray[np.uint8]:
+            cutout = source.cutout(frame)
+            if cutout.shape[2] == 4:
+                return cutout
+            return np.dstack([cutout, np.full(cutout.shape[:2], 255, np.uint8)])
+
+        return self.kept.get((source, frame, "cutout"), read)
+
+    def _label(self, source: FrameSource, frame: str) -> NDArray[np.integer]:
+        return self.kept.get((source, frame, "label"), lambda: source.label(frame))
+
     def _placed(
         self, cutout: NDArray[np.uint8], labels: NDArray[np.integer]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Return an image and its labels after the changes of geometry; the image is RGBA, transparent outside."""
-        if cutout.shape[2] == 3:
-            cutout = np.dstack([cutout, np.full(cutout.shape[:2], 255, np.uint8)])
+        """Return an RGBA image and its labels after the changes of geometry; it is transparent outside."""
         image, mask = self.geometry(as_image(cutout), as_mask(labels))
         return image.permute(1, 2, 0).numpy(), mask.numpy()
 
