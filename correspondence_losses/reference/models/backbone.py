@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from correspondence_losses.reference.models.depthwise import speed_up_depthwise
 from correspondence_losses.reference.models.plain_vit import PlainViT, is_plain_vit
 from correspondence_losses.reference.models.weights import (
     BackboneWeights,
@@ -102,6 +103,7 @@ class Backbone(nn.Module):
             for parameter in stage:
                 parameter.requires_grad_(False)
         network.set_grad_checkpointing(activation_checkpointing)
+        speed_up_depthwise(network)
         self.train()
 
     def forward(self, images: Tensor) -> list[Tensor]:
