@@ -75,7 +75,9 @@ def create_optimizer(
         {"params": parameters, "lr_scale": rate.lr_scale, "weight_decay": weight_decay if rate.decays else 0.0}
         for rate, parameters in groups.items()
     ]
-    optimizer = _TYPES[kind](described, lr=learning_rate)
+    # By default PyTorch goes through the parameters in Python on a CPU, which takes longer than their arithmetic.
+    on_cpu = all(parameter.device.type == "cpu" for parameters in groups.values() for parameter in parameters)
+    optimizer = _TYPES[kind](described, lr=learning_rate, fused=on_cpu or None)
     set_learning_rate(optimizer, learning_rate)
     return optimizer
 
