@@ -13,7 +13,7 @@ __all__ = ["denoise"]
 FloatImage = NDArray[np.float32]
 
 _LEVELS = 4
-_RANGE = 0.6
+_RANGE = 0.9
 _DEPTH = 0.01
 _BEND = 8.0
 _DARKEST = 0.02
@@ -49,8 +49,8 @@ def denoise(light: FloatImage, fragments: Fragments, guides: Guides) -> FloatIma
             for dx in range(3):
                 window = np.s_[dy * step : dy * step + rows, dx * step : dx * step + columns]
                 value, other, other_depth, other_normal = (image[window] for image in images)
-                contrast = np.abs(value - irradiance).mean(axis=-1) / (_RANGE / 2**level)
-                bend = _BEND * (1 - np.einsum("hwc,hwc->hw", guides.normal, other_normal))
+                contrast = _sum(np.abs(value - irradiance)) / (3 * _RANGE / 2**level)
+                bend = _BEND * (1 - _sum(guides.normal * other_normal))
                 weight = np.exp(-(contrast**2) - np.abs(other_depth - depth) / (tolerance * step) - bend)
                 weight *= (other == instance) * np.float32((2 - abs(dy - 1)) * (2 - abs(dx - 1)))
                 weights += weight
@@ -58,6 +58,12 @@ def denoise(light: FloatImage, fragments: Fragments, guides: Guides) -> FloatIma
         irradiance = total / weights[..., None]
     smoothed: FloatImage = np.expm1(irradiance) * albedo
     return smoothed
+
+
+def _sum(image: FloatImage) -> FloatImage:
+    """Return the sum of three channels; NumPy's own takes many times as long for so few."""
+    total: FloatImage = image[..., 0] + image[..., 1] + image[..., 2]
+    return total
 
 
 def _padded(image: NDArray[Any], step: int) -> NDArray[Any]:

@@ -33,7 +33,7 @@ class EmbeddedRenderer:
         ValueError: ``samples_per_pixel`` is below 1, or Mitsuba has no such variant.
     """
 
-    def __init__(self, samples_per_pixel: int = 6, *, variant: str = "scalar_rgb") -> None:
+    def __init__(self, samples_per_pixel: int = 3, *, variant: str = "scalar_rgb") -> None:
         if samples_per_pixel < 1:
             raise ValueError(f"samples_per_pixel must be at least 1, got {samples_per_pixel}")
         self._mitsuba = require("mitsuba")
@@ -57,8 +57,10 @@ class EmbeddedRenderer:
         light, alpha = self._trace(scene, seed)
         guides = surface_guides(scene, fragments)
         surfaces = fragments.depth > 0
+        # The denoiser wants light that is exposed, and the noise of few samples misleads the meter: meter twice.
         light = light * automatic_exposure(light[surfaces], guides.albedo[surfaces])
         light = denoise(light, fragments, guides)
+        light = light * automatic_exposure(light[surfaces], guides.albedo[surfaces])
         if scene.background is not None:
             light = light + (1 - alpha[..., None]) * from_srgb(scene.background)
         color = develop(light, scene.sensor, np.random.default_rng([seed, 1]))
@@ -119,7 +121,7 @@ class EmbeddedRenderer:
                 "pixel_format": "rgba",
                 "component_format": "float32",
             },
-            "sampler": {"type": "independent"},
+            "sampler": {"type": "multijitter"},  # stratified: half of the samples for the same picture
         }
 
     def _shape(self, mesh: Mesh, transform: FloatArray, material: Material) -> Any:

@@ -83,7 +83,7 @@ class SceneSettings:
     frames_per_video: int = 4
     min_objects: int = 3
     max_objects: int = 7
-    samples_per_pixel: int = 6
+    samples_per_pixel: int = 3
     seed: int = 0
     models: Path | None = None
     environments: Path | None = None
