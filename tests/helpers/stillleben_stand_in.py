@@ -2,13 +2,15 @@
 
 What it draws comes from our own rasteriser, shaded by the equations of Stillleben's shaders: dielectric and metallic
 surfaces under ambient light and three directional lights with shadows, then the film curve. Simplified are: textures
-are sampled without filtering, a light map is even light, occlusion in screen space is a dark border, and physics puts
-objects above each other. Where the real library would end the process, :class:`Aborted` is raised.
+are sampled without filtering, a light map is even light, occlusion in screen space is a dark border of one pixel, and
+physics puts objects above each other. Where the real library would end the process, :class:`Aborted` is raised.
 """
 
+import os
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -45,9 +47,11 @@ class Texture2D(Texture):
 
 class LightMap:
     def __init__(self, path):
-        if not Path(path).is_file():
+        path = Path(path)
+        if not path.is_file():
             raise RuntimeError(f"Could not load light map {path}")
-        self.radiance = float(Path(path).read_text())
+        settings = dict(line.split("=") for line in path.read_text().splitlines() if "=" in line)
+        self.radiance = float(cv2.imread(str(path.with_name(settings["REFfile"])), cv2.IMREAD_UNCHANGED).mean())
 
 
 class LoadedMesh:
@@ -77,6 +81,8 @@ class Object:
 
 class Stage:
     """``Scene`` of the bindings."""
+
+    shadows = False  # whether lamps cast them is decided when the library starts
 
     def __init__(self, viewport_size):
         self.viewport = tuple(viewport_size)
@@ -161,8 +167,15 @@ def stand_in() -> ModuleType:
     """Make the module."""
     module = ModuleType("stillleben")
     module.devices = []
-    module.init = lambda: module.devices.append("cpu")
-    module.init_cuda = lambda device_index=0: module.devices.append(f"cuda:{device_index}")
+
+    def start(device):
+        module.devices.append(device)
+        # Mesa's software renderer compares nothing through an anisotropic filter, which the maps of the shadows have.
+        hidden = os.environ.get("MESA_EXTENSION_OVERRIDE", "").split()
+        Stage.shadows = "-GL_EXT_texture_filter_anisotropic" in hidden
+
+    module.init = lambda: start("cpu")
+    module.init_cuda = lambda device_index=0: start(f"cuda:{device_index}")
     module.Scene, module.Object, module.Mesh, module.RenderPass = Stage, Object, LoadedMesh, RenderPass
     module.Texture, module.Texture2D, module.LightMap = Texture, Texture2D, LightMap
     return module
@@ -224,8 +237,8 @@ def _draw(stage, ssao):
     )
     if ssao:
         border = np.ones((height, width), bool)
-        border[height // 8 : -(height // 8) or None, width // 8 : -(width // 8) or None] = False
-        light[border, :3] *= 0.5
+        border[1:-1, 1:-1] = False
+        light[border, :3] *= 0.6
     metered = light.mean(axis=(0, 1))
     if stage.background_image is not None:  # a quad at depth 0 of [-1, 1], upside down
         behind = 2 * NEAR * FAR / (NEAR + FAR)
@@ -268,8 +281,10 @@ def _shade(stage, objects, position, normal, view, color, metallic, roughness):
         geometry = facing / (facing * (1 - k) + k) * cosine / (cosine * (1 - k) + k)
         specular = distribution * geometry * fresnel / np.maximum(4 * facing * cosine, 0.001)
         diffuse = (1 - fresnel) * (1 - metallic) * color / np.pi
-        lit = ~_blocked(objects, position, toward)[:, None]
-        light = light + lit * (diffuse + specular) * lamp * cosine
+        arriving = (diffuse + specular) * lamp * cosine
+        if stage.shadows:
+            arriving[_blocked(objects, position, toward)] = 0
+        light = light + arriving
     return light
 
 

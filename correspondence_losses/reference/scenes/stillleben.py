@@ -4,9 +4,11 @@ There is no wheel: it is built from https://github.com/AIS-Bonn/stillleben again
 needs EGL and OpenGL 4.5, on a GPU or in software (Mesa), and no CUDA.
 """
 
+import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, finalize
@@ -24,6 +26,8 @@ from correspondence_losses.reference.scenes.sensor import automatic_exposure, de
 __all__ = ["StilllebenRenderer", "import_stillleben"]
 
 FloatImage = NDArray[np.float32]
+
+_MESA_EXTENSIONS = "MESA_EXTENSION_OVERRIDE"
 
 _EMPTY = 3000.0
 _HEADROOM = 3.0  # eight bits of the film curve resolve light from dark to three times white best at this exposure
@@ -60,14 +64,18 @@ class StilllebenRenderer:
 
     Raises:
         ModuleNotFoundError: Stillleben is not installed.
+        FileNotFoundError: ``light_map`` is not there.
     """
 
     def __init__(self, light_map: Path | None = None, cuda_device: int | None = None) -> None:
         self._sl = import_stillleben()
-        if cuda_device is None:
-            self._sl.init()
-        else:
-            self._sl.init_cuda(cuda_device)
+        if light_map is not None and not light_map.is_file():
+            raise FileNotFoundError(f"light_map must be a file, got {light_map}")
+        with _without_anisotropy():
+            if cuda_device is None:
+                self._sl.init()
+            else:
+                self._sl.init_cuda(cuda_device)
         self._light_map = None if light_map is None else self._sl.LightMap(str(light_map))
         self._passes: dict[tuple[int, int], Any] = {}
         self._meshes: WeakKeyDictionary[Mesh, Any] = WeakKeyDictionary()
@@ -222,6 +230,23 @@ def import_stillleben() -> Any:
             name="stillleben",
         ) from error
     return stillleben
+
+
+@contextmanager
+def _without_anisotropy() -> Iterator[None]:
+    """Hide an extension of OpenGL: where Stillleben uses it, Mesa's software renderer draws no shadows.
+
+    Mesa reads the variable when a process makes its first context. Other drivers do not know it.
+    """
+    before = os.environ.get(_MESA_EXTENSIONS)
+    os.environ[_MESA_EXTENSIONS] = f"{before or ''} -GL_EXT_texture_filter_anisotropic".lstrip()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_MESA_EXTENSIONS]
+        else:
+            os.environ[_MESA_EXTENSIONS] = before
 
 
 def _rigid(pose: FloatArray) -> torch.Tensor:
