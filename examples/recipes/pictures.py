@@ -70,6 +70,13 @@ def photographs(*names: str, size: tuple[int, int] = (192, 256)) -> Tensor:
     )
 
 
+def similarity_to_middle(features: Tensor) -> Tensor:
+    """Return the cosine similarity of each cell of a map (d, h, w) to its middle, as an image (3, h, w)."""
+    cells = torch.nn.functional.normalize(features, dim=0)
+    middle = cells[:, cells.shape[1] // 2, cells.shape[2] // 2]
+    return torch.einsum("dhw,d->hw", cells, middle).expand(3, -1, -1)
+
+
 def segment(images: Tensor) -> Tensor:
     """Return segments (b, H, W) of images by Felzenszwalb and Huttenlocher's method; every pixel is in one, from 1."""
     maps = [

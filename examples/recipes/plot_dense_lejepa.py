@@ -12,17 +12,10 @@ import timm
 import torch
 from pictures import photographs
 
-from correspondence_losses import (
-    LeJEPALoss,
-    LocalProjector,
-    MultiCrop,
-    collapse_diagnostics,
-    location_matches,
-    on_matches,
-)
+import correspondence_losses as cl
 
 images = photographs("coffee", "astronaut", "chelsea", "rocket", size=(144, 192))
-crops = MultiCrop(num_small=0, large_size=96, scale=(0.3, 1.0))
+crops = cl.MultiCrop(num_small=0, large_size=96, scale=(0.3, 1.0))
 
 
 def train(sigreg_weight: float) -> torch.Tensor:
@@ -30,14 +23,14 @@ def train(sigreg_weight: float) -> torch.Tensor:
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         timm.create_model("resnet10t", num_classes=0, global_pool="", pretrained=False),
-        LocalProjector(512, hidden_channels=(128,), out_channels=32),
+        cl.LocalProjector(512, hidden_channels=(128,), out_channels=32),
     )
-    criterion = LeJEPALoss(sigreg_weight=sigreg_weight, num_slices=256)
+    criterion = cl.LeJEPALoss(sigreg_weight=sigreg_weight, num_slices=256)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     for step in range(21):
         views, grids = crops(images)
         maps = [network(view) for view in views]
-        loss = on_matches(criterion, *maps, location_matches(*grids, num_matches=12))
+        loss = cl.on_matches(criterion, *maps, cl.location_matches(*grids, num_matches=12))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -51,5 +44,5 @@ def train(sigreg_weight: float) -> torch.Tensor:
 # standard deviation falls towards 0; with it they spread, and matched ones agree all the same.
 
 for weight in (0.0, 0.05):
-    mean_std, _ = collapse_diagnostics(train(weight))
+    mean_std, _ = cl.collapse_diagnostics(train(weight))
     print(f"weight {weight:g}: standard deviation of the features {mean_std:.3f}")

@@ -22,11 +22,7 @@ segments = segment(images)
 # ``dynamic_img_size`` admits images of any size. The encoder stays as it is: only what follows it is trained.
 
 encoder = timm.create_model(
-    "vit_small_patch14_dinov2",
-    features_only=True,
-    out_indices=[-1],
-    dynamic_img_size=True,
-    pretrained=False,
+    "vit_small_patch14_dinov2", features_only=True, out_indices=[-1], dynamic_img_size=True
 )
 encoder.eval().requires_grad_(False)
 pyramid = SimpleFeaturePyramid(encoder.feature_info.channels()[-1], out_channels=64)
