@@ -190,7 +190,7 @@ def _outcome(read: Any, root: Path) -> tuple[str, str]:
 
 def _normal(error: BaseException, root: Path) -> str:
     """An error without what differs between two of its kind."""
-    text = f"{type(error).__name__}: {error}".replace(str(root.parent), "FOLDER")
+    text = f"{type(error).__name__}: {error}".replace(str(root.parent), "FOLDER")[:2000]  # a pattern below is quadratic
     text = re.sub(r"'[^']*'|\"[^\"]*\"|b'.*|\[.*\]", "…", text.splitlines()[0])
     return re.sub(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", "#", text)[:160]
 
