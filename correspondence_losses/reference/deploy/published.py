@@ -87,7 +87,7 @@ class PublishedModel(
         """Return a card that says what the model is, what came out of its run, and how to use it."""
         settings, results = self.settings, self.results
         size = " x ".join(map(str, settings.predicted_at))
-        source = results.get("backbone_weights") or {}
+        source = results.get("backbone_weights", {})
         lines = [
             "---",
             str(self._hub_mixin_info.model_card_data),
@@ -118,7 +118,7 @@ class PublishedModel(
             "",
             f"- Backbone's weights: {', '.join(f'{key} {value}' for key, value in source.items()) or 'random'}",
             f"- Labels trained on: {settings.labelled}; images without labels: {settings.unlabelled}",
-            *(f"- {name} {version}" for name, version in (results.get("versions") or {}).items()),
+            *(f"- {name} {version}" for name, version in results.get("versions", {}).items()),
             "",
         ]
         return ModelCard("\n".join(lines))
@@ -141,8 +141,8 @@ def _results(path: Path) -> dict[str, Any]:
         found = read_json(path)
         return {
             **({name: float(found[name]) for name in _RESULTS} if "mean_iou" in found else {}),
-            "backbone_weights": found.get("backbone_weights"),
-            "versions": found.get("versions"),
+            "backbone_weights": dict(found.get("backbone_weights") or {}),
+            "versions": dict(found.get("versions") or {}),
             "evaluated_frames": found["data"]["evaluated_frames"],
             "classes": {
                 name.removeprefix("iou/"): float(value)
