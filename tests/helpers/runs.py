@@ -20,6 +20,12 @@ TINY: dict[str, Any] = {
 """Settings of such a run on the data set that ``ycb_layouts.write_tiny`` writes."""
 
 
+def training_rows(folder: Path) -> list[list[float]]:
+    """Return the numbers of a run's ``training.csv``, row by row."""
+    rows = (folder / "training.csv").read_text().splitlines()[1:]
+    return [[float(value) for value in row.split(",")] for row in rows]
+
+
 def assert_same_numbers(one: Path, other: Path) -> None:
     """Check that two folders hold the same run, bit for bit: its weights, their average, its history."""
     a, b = (read_checkpoint(folder / "checkpoint.pt") for folder in (one, other))

@@ -35,9 +35,7 @@ class SelfTrainingSettings(SelfTrainingPlan, SegmentationSettings):
         self.check_at_least_zero(
             "pseudo_weight", "mask_weight", "rare_class_temperature", "supervised_epochs", "least_objects"
         )
-        for name in ("mask_ratio", "threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        self.check_from_zero_to_one("mask_ratio", "threshold")
         if self.pseudo_weight > 0 and self.weight_average == 0:
             raise ValueError("weight_average must be above 0 with pseudo labels, which the average makes, got 0")
 

@@ -149,8 +149,7 @@ class RunSettings(TrainingPlan):
             if size is not None and min(size) < 32:
                 raise ValueError(f"{name} must be at least 32 x 32, got {size}")
         check_scales("prediction_scales", self.prediction_scales)
-        if not 0 <= self.prediction_object_threshold <= 1:
-            raise ValueError(f"prediction_object_threshold must lie in [0, 1], got {self.prediction_object_threshold}")
+        self.check_from_zero_to_one("prediction_object_threshold")
         if not 0 <= self.weight_average < 1:
             raise ValueError(f"weight_average must lie in [0, 1), got {self.weight_average}")
         if self.weight_average and self.strategy == "fsdp":
@@ -193,3 +192,9 @@ class RunSettings(TrainingPlan):
         for name in names:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+    def check_from_zero_to_one(self, *names: str) -> None:
+        """Raise ``ValueError`` unless the named settings lie in [0, 1]."""
+        for name in names:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")

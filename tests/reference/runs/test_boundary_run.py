@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from processes import run_in_two_processes
-from runs import TINY, assert_same_numbers
+from runs import TINY, assert_same_numbers, training_rows
 from torch import nn
 
 from correspondence_losses.reference.data import open_dataset
@@ -160,8 +160,7 @@ def test_two_processes_train_as_one_with_the_same_global_batch(settings: Boundar
         output = tmp_path / f"devices{devices}"
         changed = dataclasses.replace(settings, output=output, devices=devices, batch_size=2 // devices)
         run_in_two_processes(changed) if devices == 2 else run(changed)
-        rows = (output / "training.csv").read_text().splitlines()
-        return [[float(value) for value in row.split(",")] for row in rows[1:]]
+        return training_rows(output)
 
     np.testing.assert_allclose(training(2), training(1), rtol=1e-4, atol=1e-5)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from processes import run_in_two_processes
-from runs import QUICK, assert_same_numbers
+from runs import QUICK, assert_same_numbers, training_rows
 from ycb_layouts import write_tiny
 
 from correspondence_losses.reference.data import RefinedImages, open_dataset
@@ -141,8 +141,7 @@ def test_two_processes_or_two_batches_a_step_train_as_one_large_batch(data: Path
         settings = preset_settings("cut", args=arguments.split())
         run_in_two_processes(settings) if settings.devices == 2 else run(settings)
         assert len(list((tmp_path / name / "refined/data_syn").iterdir())) == 3
-        rows = (tmp_path / name / "training.csv").read_text().splitlines()[1:]
-        return [[float(value) for value in row.split(",")] for row in rows]
+        return training_rows(tmp_path / name)
 
     whole = training("whole", batch_size=2)
     for name, changes in {"processes": {"devices": 2}, "accumulated": {"accumulate": 2}}.items():

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from processes import run_in_two_processes
-from runs import TINY, assert_same_numbers
+from runs import TINY, assert_same_numbers, training_rows
 from ycb_layouts import random_frame, write_original, write_tiny
 
 from correspondence_losses.reference.data import DataError, YCBVideo
@@ -190,8 +190,7 @@ def training(data: Path, output: Path, **changes: int) -> list[list[float]]:
     arguments += " ".join(f"--{key} {value}" for key, value in changes.items())
     settings = preset_settings("adversarial_unpaired", args=arguments.split())
     run_in_two_processes(settings) if settings.devices == 2 else run(settings)
-    rows = (output / "training.csv").read_text().splitlines()[1:]
-    return [[float(value) for value in row.split(",")] for row in rows]
+    return training_rows(output)
 
 
 def test_two_processes_or_two_batches_a_step_train_as_one_large_batch(data: Path, tmp_path: Path) -> None:

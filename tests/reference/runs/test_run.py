@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from processes import start_script
-from runs import TINY, assert_same_numbers
+from runs import TINY, assert_same_numbers, training_rows
 from ycb_layouts import random_frame, synthetic_meta, write_original
 
 from correspondence_losses.losses import SegmentRegularizationLoss
@@ -204,8 +204,7 @@ def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_p
             subprocess.run([sys.executable, str(EXAMPLE), *arguments.split()], check=True, capture_output=True)
         else:
             run(preset_settings("sam_fpn", args=arguments.split()))
-        rows = (output / "training.csv").read_text().splitlines()[1:]
-        return [[float(value) for value in row.split(",")] for row in rows]
+        return training_rows(output)
 
     np.testing.assert_allclose(training(2), training(1), rtol=1e-5, atol=1e-6)
 

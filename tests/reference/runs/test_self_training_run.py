@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from processes import run_in_two_processes
-from runs import TINY, assert_same_numbers
+from runs import TINY, assert_same_numbers, training_rows
 
 from correspondence_losses.reference.engine.checkpoint import read_checkpoint
 from correspondence_losses.reference.experiments import SelfTrainingSettings
@@ -83,9 +83,8 @@ def test_two_processes_train_as_one_with_the_same_global_batch(data: Path, tmp_p
         arguments += f"--accelerator cpu --devices {devices} --batch_size {2 // devices}"
         settings = preset_settings("mic_votes_sam", args=arguments.split())
         run_in_two_processes(settings) if devices == 2 else run(settings)
-        rows = (output / "training.csv").read_text().splitlines()
-        assert "mixed" in rows[0].split(",")
-        return [[float(value) for value in row.split(",")] for row in rows[1:]]
+        assert "mixed" in (output / "training.csv").read_text().splitlines()[0].split(",")
+        return training_rows(output)
 
     one = training(1)
     assert one[-1][-1] > 0
