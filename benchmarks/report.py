@@ -152,6 +152,7 @@ def _three_digits(figure: float) -> str:
 def _draw(sweeps: list[SweepResult], path: Path, key: str, label: str) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     columns = 4
     rows = -(-len(sweeps) // columns)
@@ -163,6 +164,8 @@ def _draw(sweeps: list[SweepResult], path: Path, key: str, label: str) -> None:
                 heights = [max(point[side][key], 0.1 if key == "peak_memory_mib" else 0) for point in sweep["points"]]
                 axes.plot(sweep["values"], heights, marker=marker, label=sweep["peer"] if side == "peer" else "ours")
             axes.set(xscale="log", yscale="log", title=sweep["title"], xlabel=sweep["axis"], ylabel=label)
+            axes.set_xticks(sweep["values"], map(str, sweep["values"]))
+            axes.xaxis.set_minor_locator(NullLocator())  # within a decade their labels overlap
             axes.legend(fontsize=7)
             axes.grid(visible=True, alpha=0.3)
         for axes in figure.axes[len(sweeps) :]:
