@@ -27,7 +27,8 @@ from correspondence_losses.reference.runs.run import launch
 from correspondence_losses.reference.seeding import seed_step
 
 T = TypeVar("T")
-_WARM_UP = 8
+WARM_UP = 8
+"""Steps that do not count."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/step"), metavar="DIR")
     options = parser.parse_args(arguments)
-    seconds, loss = profile(options.output, options.steps)
+    seconds, loss = profile(_main_job(options.output), options.steps)
     total = sum(map(statistics.median, seconds.values()))
     lines = ["| part | median, ms | least, ms | share |", "| --- | --- | --- | --- |"]
     for part, times in seconds.items():
@@ -46,14 +47,20 @@ def main(arguments: list[str] | None = None) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def profile(output: Path, steps: int) -> tuple[dict[str, list[float]], float]:
-    """Return the processor time of each part in each of so many steps, and the loss of the last."""
-    given = settings_from_command_line(
+def _main_job(output: Path) -> SegmentationSettings:
+    settings = settings_from_command_line(
         preset="sam_fpn", description=None, tables=["4.4"],
         args=["--scenes.num_synthetic", "24", "--scenes.num_target", "16", "--scenes.num_test", "0",
               "--scenes_folder", str(output / "scenes"), "--output", str(output), "--evaluation", "null"],
     )  # fmt: skip
-    settings = cast(SegmentationSettings, given)
+    return cast(SegmentationSettings, settings)
+
+
+def profile(settings: SegmentationSettings, steps: int) -> tuple[dict[str, list[float]], float]:
+    """Return the processor time of each part in each of so many steps, and the loss of the last.
+
+    They are the steps of a run with these settings, after the first few.
+    """
     fabric = launch(settings)
     stream = settings.task(RunData(fabric, settings)).stream
     seed_step(settings.seed, -1 % 2**32, 0)
@@ -76,8 +83,8 @@ def profile(output: Path, steps: int) -> tuple[dict[str, list[float]], float]:
 
     module.train()
     loss = float("nan")
-    for step in range(_WARM_UP + steps):
-        if step == _WARM_UP:
+    for step in range(WARM_UP + steps):
+        if step == WARM_UP:
             seconds.clear()
         first = step * settings.batch_size
         samples = range(first, first + settings.batch_size)

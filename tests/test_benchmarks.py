@@ -6,16 +6,22 @@ import json
 import pytest
 import torch
 from devices import without_the_host
+from runs import TINY, training_rows
+from ycb_layouts import write_tiny
 
 pytest.importorskip("lightly")
 from benchmarks import __main__ as command
 from benchmarks import report as reports
+from benchmarks import step
 from benchmarks.__main__ import main
 from benchmarks.device import benchmark_device, copy_rate, product_rate, seconds_of
 from benchmarks.gpu_tests import GpuTests
 from benchmarks.table import WORKLOADS
 from benchmarks.timing import Timing, over_processes
 from benchmarks.workload import build_on, convolutions, copying, products, relative_difference
+from correspondence_losses.reference.experiments.segmentation import SegmentationSettings
+from correspondence_losses.reference.runs.run import run
+from correspondence_losses.reference.segments import FelzenszwalbSegmenter
 
 CPU = torch.device("cpu")
 
@@ -170,3 +176,36 @@ def test_relative_difference_is_of_the_worst_tensor():
     assert relative_difference((one, one), (one, 2 * one)) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="shorter"):
         relative_difference((one, one), (one,))
+
+
+def test_the_steps_that_are_timed_are_those_of_a_run(tmp_path):
+    data = write_tiny(tmp_path / "ycb")
+    settings = SegmentationSettings(
+        **{**TINY, "evaluation": None},
+        data=data,
+        output=tmp_path / "run",
+        segmenter=FelzenszwalbSegmenter(min_size=20),
+        sam_weight=0.5,
+        fpn_channels=8,
+        batch_size=2,
+        epochs=1,
+        steps_per_epoch=step.WARM_UP + 2,
+        clip_gradients=5.0,
+        schedule="constant",
+        warmup_epochs=0,
+    )
+    seconds, loss = step.profile(settings, 2)
+    assert list(seconds) == [
+        "samples",
+        "backbone",
+        "head",
+        "losses",
+        "backward pass",
+        "clipping",
+        "optimiser",
+        "average of the weights",
+    ]
+    assert all(len(times) == 2 and min(times) >= 0 for times in seconds.values())
+    run(settings)
+    *_, last = training_rows(settings.output)
+    assert loss == pytest.approx(last[1], rel=1e-4)
