@@ -79,7 +79,7 @@ def test_presegmentation_goes_on_after_ctrl_c(tmp_path: Path) -> None:
     for index in range(100):
         Image.fromarray(np.roll(pixels, index, axis=0)).save(photos / f"{index}.png")
     script.write_text(PRESEGMENT)
-    interrupt(script, [str(photos), str(folder)], lambda: len(list(folder.glob("*.png"))) >= 3)
+    interrupt(script, [str(photos), str(folder)], lambda: len(list(folder.glob("[0-9]*.png"))) >= 3)  # whole ones
 
     source, cache = ImageFolder(photos), SegmentCache(folder)
     made = {frame: cache.path(frame).stat().st_mtime_ns for frame in source.frames() if frame in cache}
@@ -96,7 +96,7 @@ def test_ctrl_c_leaves_whole_frames_of_scenes(tmp_path: Path) -> None:
     pytest.importorskip("mitsuba", reason="needs the extra scenes")
     folder, script = tmp_path / "scenes", tmp_path / "scenes.py"
     script.write_text(SCENES)
-    interrupt(script, [str(folder), "500"], lambda: len(list(folder.glob("data_syn/*-meta.mat"))) >= 2)
+    interrupt(script, [str(folder), "500"], lambda: len(list(folder.glob("data_syn/[0-9]*-meta.mat"))) >= 2)
     assert not [path for path in folder.rglob(".*") if path.is_file()]
     complete = [path.name.removesuffix("-meta.mat") for path in folder.glob("data_syn/*-meta.mat")]
     assert 2 <= len(complete) < 500
