@@ -59,13 +59,15 @@ def _main_job(output: Path) -> SegmentationSettings:
 def profile(settings: SegmentationSettings, steps: int) -> tuple[dict[str, list[float]], float]:
     """Return the processor time of each part in each of so many steps, and the loss of the last.
 
-    They are the steps of a run with these settings, after the first few.
+    They are the steps of a run with these settings, which must clip gradients, but at a constant learning rate.
     """
     fabric = launch(settings)
     stream = settings.task(RunData(fabric, settings)).stream
     seed_step(settings.seed, -1 % 2**32, 0)
     module = cast(SegmentationModel, settings.create_model(22)).to(memory_format=torch.channels_last)
-    rates = parameter_rates(module, module.backbone.stages(), backbone_lr_scale=settings.backbone_lr_scale)
+    rates = parameter_rates(
+        module, module.backbone.stages(), backbone_lr_scale=settings.backbone_lr_scale, layer_decay=settings.layer_decay
+    )
     model = fabric.setup_module(module)
     optimizer = fabric.setup_optimizers(
         create_optimizer(

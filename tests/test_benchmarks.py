@@ -6,10 +6,11 @@ import json
 import pytest
 import torch
 from devices import without_the_host
+
+pytest.importorskip("lightly")
 from runs import TINY, training_rows
 from ycb_layouts import write_tiny
 
-pytest.importorskip("lightly")
 from benchmarks import __main__ as command
 from benchmarks import report as reports
 from benchmarks import step

@@ -91,7 +91,7 @@ def test_four_processes_share_a_folder_and_one_is_killed(
         assert process.returncode == 0, errors
     until = time.monotonic() + SECONDS
     expected = FRAMES // SHARDS * (SHARDS - 1) + (1 if job == "scenes" else 0)
-    while len(list(shared.rglob("*.png" if job == "masks" else "*-meta.mat"))) < expected:
+    while len(list(shared.rglob("[0-9]*.png" if job == "masks" else "[0-9]*-meta.mat"))) < expected:
         assert time.monotonic() < until
         time.sleep(0.1)
     processes[-1].send_signal(signal.SIGKILL)
