@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from benchmarks.triton import NOTE, switch_on
 from benchmarks.workload import Case, Floor, Workload, copying, counted, seeded
 from correspondence_losses import ViewGrid, feature_matches, location_matches
 
@@ -37,7 +36,6 @@ def triton_against_compiled(height: int, width: int, channels: int) -> Case:
     """The Triton kernel beside the plain path under ``torch.compile``."""
     a, b = _maps(height, width, channels)
     compiled = torch.compile(feature_matches)
-    switch_on()
     return Case(
         lambda: (feature_matches(a, b, _NUM_MATCHES).distance,),
         lambda: (compiled(a, b, _NUM_MATCHES).distance,),
@@ -120,7 +118,6 @@ WORKLOADS = [
         sizes={**_FULL_MAP, "channels": 128},
         quick={**_QUICK_MAP, "channels": 8},
         floor="the matrix products",
-        note=NOTE,
         cuda_only=True,
     ),
 ]

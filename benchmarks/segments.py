@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.triton import NOTE, switch_on
 from benchmarks.workload import Case, Workload, copying, gradient_step, seeded
 from correspondence_losses import SegmentRegularizationLoss
 
@@ -60,7 +59,6 @@ def triton_against_compiled(channels: int, height: int, width: int, segments: in
     """The Triton kernels beside the plain path under ``torch.compile``."""
     features, labels = _inputs(channels, height, width, segments)
     compiled = torch.compile(_criterion(segments))
-    switch_on()
     return _case(features, labels, segments, lambda: compiled(features, labels))
 
 
@@ -119,9 +117,7 @@ WORKLOADS = [
     _workload("loop", "loop over masks", against_loop, 3, 10),
     _workload("index-add", "index_add", against_index_add, 3, 1),
     *(
-        _workload(
-            "triton", "the plain path, compiled", triton_against_compiled, channels, None, note=NOTE, cuda_only=True
-        )
+        _workload("triton", "the plain path, compiled", triton_against_compiled, channels, None, cuda_only=True)
         for channels in (256, 3)
     ),
 ]

@@ -14,7 +14,6 @@ from time import process_time
 from typing import TypeVar, cast
 
 import torch
-from torch.utils.data import default_collate
 
 from benchmarks.machine import describe_machine
 from correspondence_losses.reference.engine.averaging import WeightAverage
@@ -25,6 +24,7 @@ from correspondence_losses.reference.models.segmentation import SegmentationMode
 from correspondence_losses.reference.runs.command_line import settings_from_command_line
 from correspondence_losses.reference.runs.run import launch
 from correspondence_losses.reference.seeding import seed_step
+from correspondence_losses.reference.streams.samples import collate_samples
 
 T = TypeVar("T")
 WARM_UP = 8
@@ -90,7 +90,7 @@ def profile(settings: SegmentationSettings, steps: int) -> tuple[dict[str, list[
             seconds.clear()
         first = step * settings.batch_size
         samples = range(first, first + settings.batch_size)
-        batch = timed("samples", lambda samples=samples: default_collate([stream[index] for index in samples]))
+        batch = timed("samples", lambda samples=samples: collate_samples([stream[index] for index in samples]))
         images = torch.cat([batch[name] for name in module.seen_images])
         size = (images.shape[-2] // settings.head_stride, images.shape[-1] // settings.head_stride)
         maps = timed("backbone", lambda images=images: module.backbone(images))

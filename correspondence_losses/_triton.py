@@ -1,20 +1,24 @@
-"""When the Triton kernels replace the plain PyTorch path."""
+"""When Triton kernels replace the plain PyTorch path."""
 
+import importlib.util
 import os
+import shutil
 
 import torch
 from torch import Tensor
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_SWITCH = "CORRESPONDENCE_LOSSES_TRITON"
+_COMPILERS = (os.environ.get("CC", "cc"), "gcc", "clang")
+_USABLE = importlib.util.find_spec("triton") is not None and any(map(shutil.which, _COMPILERS))
 
 
 def use_triton(tensor: Tensor) -> bool:
-    """Whether ``CORRESPONDENCE_LOSSES_TRITON=1`` asks for the kernels and they can take this tensor.
+    """Whether the kernels take this tensor: a CUDA tensor of up to float32, where Triton and a C compiler are there.
 
-    The kernels take CUDA tensors of up to float32 or, with ``TRITON_INTERPRET=1``, CPU tensors in Triton's interpreter.
-    ``torch.compile`` makes its own kernels from the plain path. They are off by default because they were checked in
-    the interpreter only and never timed on a GPU.
+    With ``CORRESPONDENCE_LOSSES_TRITON=0`` in the environment they take none. ``torch.compile`` makes its own kernels
+    from the plain path. With ``TRITON_INTERPRET=1`` they take CPU tensors too, in Triton's interpreter.
     """
-    if torch.compiler.is_compiling() or os.environ.get("CORRESPONDENCE_LOSSES_TRITON") != "1":
+    if torch.compiler.is_compiling() or not _USABLE or os.environ.get(_SWITCH) == "0":
         return False
     return tensor.dtype in _DTYPES and (tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1")

@@ -144,7 +144,6 @@ def test_a_case_lies_on_its_device(workload, monkeypatch):
         pytest.importorskip("pytorch_metric_learning")
     for module in ("vicreg", "similarity", "segments", "matches", "pyramid", "self_training"):
         monkeypatch.setattr(f"benchmarks.{module}.seeded", lambda: None)
-    monkeypatch.delenv("CORRESPONDENCE_LOSSES_TRITON", raising=False)
     case = build_on(torch.device("meta"), workload.build, workload.quick)
     with without_the_host():
         assert all(value.is_meta for value in case.ours())

@@ -31,7 +31,10 @@ def test_in_the_interpreter() -> None:
     assert " passed" in done.stdout
 
 
-POINTERS = {"features", "labels", "means", "counts", "sums", "offsets", "slopes", "result", "a", "b", "bias"}
+POINTERS = {
+    *("features", "labels", "order", "bounds", "last_chunks", "sums", "squares", "counts", "means", "deviations"),
+    *("offsets", "slopes", "result", "a", "b", "bias"),
+}
 
 
 @pytest.mark.parametrize(("dtype", "capability"), [("fp32", 80), ("bf16", 90)])
@@ -45,19 +48,20 @@ def test_compiles_for_a_gpu(dtype: str, capability: int) -> None:
     from correspondence_losses.correspond import _triton_nearest
     from correspondence_losses.functional import _triton_segments
 
-    blocks = {"BLOCK_CHANNELS": 32, "BLOCK_PIXELS": 64}
-    range_ = {"PIXELS": 4096, "BLOCK_SEGMENTS": 64, **blocks}
+    blocks = {"BLOCK_CHANNELS": 8, "BLOCK_PIXELS": 128}
+    pairs = {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": 64, "BLOCK_CHANNELS": 32, "PRECISION": "tf32x3"}
     for kernel, constants, given in (
-        (_triton_segments._sums_kernel, {**range_, "DEVIATIONS": False}, {"features"}),
-        (_triton_segments._sums_kernel, {**range_, "DEVIATIONS": True}, {"features"}),
+        (_triton_segments._sums_kernel, {**blocks, "CHUNK": 1024, "SEGMENTS": 64}, {"features"}),
+        (_triton_segments._statistics_kernel, {"BLOCK_CHANNELS": 8}, {"features"}),
         (_triton_segments._gradient_kernel, blocks, {"features", "result"}),
-        (_triton_nearest._best_columns_kernel, {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": 64, "BLOCK_CHANNELS": 32}, set()),
+        (_triton_nearest._best_columns_kernel, pairs, set()),
     ):
 
         def kind(name: str, kernel: Any = kernel, given: set[str] = given) -> str:
             if name not in POINTERS:
                 return "i32"
-            if name == "labels" or (name == "result" and kernel is _triton_nearest._best_columns_kernel):
+            is_index = name == "result" and kernel is _triton_nearest._best_columns_kernel
+            if is_index or name in ("labels", "order", "bounds", "last_chunks"):
                 return "*i64"
             return f"*{dtype}" if name in given else "*fp32"
 
@@ -94,8 +98,8 @@ def test_segment_statistics_and_their_gradient(
 ) -> None:
     from correspondence_losses.functional import _triton_segments
 
-    monkeypatch.setattr(_triton_segments, "_PIXELS", 128)  # so that there are several ranges of pixels
-    monkeypatch.setattr(_triton_segments, "_MOST_SEGMENTS", 16)  # and several blocks of segments
+    monkeypatch.setattr(_triton_segments, "_CHUNK", 32)  # so that segments have several chunks
+    monkeypatch.setattr(_triton_segments, "_BLOCK_PIXELS", 16)  # and chunks several blocks
     generator = torch.Generator().manual_seed(0)
     features = (3 * torch.randn(shape, generator=generator) + 2).to(DEVICE, dtype)
     used = max(count * 2 // 3, 1)  # the segments from there on are empty

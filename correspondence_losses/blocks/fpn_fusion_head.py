@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from correspondence_losses._checks import check_channels, check_count, check_feature_maps, check_size
 from correspondence_losses._settings import ModuleWithSettings
+from correspondence_losses.blocks._upsample import upsample
 from correspondence_losses.blocks.head_output import HeadOutput
 
 __all__ = ["FPNFusionHead"]
@@ -91,16 +92,16 @@ class FPNFusionHead(ModuleWithSettings):
         for lateral, feature_map in zip(reversed(self.laterals), reversed(features), strict=True):
             level = lateral(feature_map)
             if pathway:
-                level = level + _upsample(pathway[-1], level.shape[-2:])
+                level = level + upsample(pathway[-1], level.shape[-2:])
             pathway.append(level)
         return [smooth(level) for smooth, level in zip(self.smooths, reversed(pathway), strict=True)]
 
     def _fuse(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         weights = self.fusion.weight.chunk(len(levels), dim=1)
         # The bias, added once and at the coarsest level, is upsampled with it unchanged.
-        fused = _upsample(F.conv2d(levels[-1], weights[-1], self.fusion.bias), size)
+        fused = upsample(F.conv2d(levels[-1], weights[-1], self.fusion.bias), size)
         for level, weight in zip(levels[:-1], weights[:-1], strict=True):
-            fused += _upsample(F.conv2d(level, weight), size)
+            fused += upsample(F.conv2d(level, weight), size)
         return fused
 
 
@@ -116,7 +117,3 @@ class _PointwiseConvolution(nn.Conv2d):
         weight = self.weight.flatten(1).expand(input.shape[0], -1, -1)
         output = torch.baddbmm(self.bias[:, None], weight, input.flatten(2))
         return output.view(*output.shape[:2], *input.shape[2:])
-
-
-def _upsample(feature_map: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    return F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from correspondence_losses._checks import check_channels, check_count, check_feature_maps, check_size
 from correspondence_losses._settings import ModuleWithSettings
+from correspondence_losses.blocks._upsample import upsample
 from correspondence_losses.blocks.head_output import HeadOutput
 
 __all__ = ["LinearHead"]
@@ -52,5 +52,5 @@ class LinearHead(ModuleWithSettings):
         """Return the logits at ``size``, the coarsest map and all maps."""
         check_feature_maps("features", features, self.in_channels)
         check_size("size", size)
-        logits = F.interpolate(self.classifier(features[-1]), size=size, mode="bilinear", align_corners=False)
+        logits = upsample(self.classifier(features[-1]), size)
         return HeadOutput(logits, features[-1], tuple(features))

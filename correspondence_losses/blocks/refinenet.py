@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from correspondence_losses._checks import check_channels, check_count, check_feature_maps, check_size
 from correspondence_losses._settings import ModuleWithSettings
+from correspondence_losses.blocks._upsample import upsample
 from correspondence_losses.blocks.head_output import HeadOutput
 
 __all__ = ["RefineNet"]
@@ -80,7 +81,7 @@ class RefineNet(ModuleWithSettings):
         for lateral, refinement, level in zip(self.laterals, self.refinements, reversed(features), strict=True):
             coarser = refinement(lateral(level), coarser)
             refined.append(coarser)
-        logits = F.interpolate(self.classifier(refined[-1]), size=size, mode="bilinear", align_corners=False)
+        logits = upsample(self.classifier(refined[-1]), size)
         return HeadOutput(logits, refined[-1], tuple(reversed(refined)))
 
 
@@ -129,9 +130,7 @@ class _Refinement(nn.Module):
         fused = self.lateral(lateral)
         if coarser is not None:
             size = (lateral.shape[2], lateral.shape[3])
-            upsampled = F.interpolate(
-                self.fuse_coarser(self.coarser(coarser)), size=size, mode="bilinear", align_corners=False
-            )
+            upsampled = upsample(self.fuse_coarser(self.coarser(coarser)), size)
             fused = self.fuse_lateral(fused) + upsampled
         refined: Tensor = self.output(self.pooling(fused))
         return refined

@@ -8,119 +8,160 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Sums of a range of pixels are written out and then added in a fixed order, where atomic additions would have none.
-_PIXELS = 4096
-_BLOCK_PIXELS = 64
-_BLOCK_CHANNELS = 32
-_MOST_SEGMENTS = 128
+# A segment is read in chunks of so many pixels, whose sums are added in a fixed order: atomic additions have none.
+_CHUNK = 1024
+_BLOCK_PIXELS = 128
+_MOST_BLOCK_CHANNELS = 8
 
 
 def label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
     """Counts (b, 1, s), means and squared deviations (b, d, s), float32, of features (b, d, n) and labels (b, n).
 
-    Labels lie in [0, s], where s stands for no segment.
+    Labels lie in [0, s], where s stands for no segment. Pixels are sorted by their segment. The difference of each
+    from the first one of its segment, and its square, are added in one pass over the features, as on a CPU: in float32
+    for a chunk, in float64 over the chunks.
     """
-    counts, sums = _sums(features, labels, None, num_segments)
-    means = sums / counts.clamp(min=1)
-    return counts, means, _sums(features, labels, means, num_segments)[1]
+    (b, d, n), device = features.shape, features.device
+    keys = labels.to(torch.int16) if num_segments < 2**15 else labels.to(torch.int32)
+    keys, order = keys.sort(dim=1, stable=True)
+    segments = torch.arange(num_segments + 1, dtype=keys.dtype, device=device).expand(b, -1).contiguous()
+    bounds = torch.searchsorted(keys, segments)  # where in the order each segment begins
+    last_chunks = ((bounds.diff(dim=1) + _CHUNK - 1) // _CHUNK).cumsum(1)
+
+    num_chunks = n // _CHUNK + num_segments
+    sums, squares = features.new_empty(2, b, num_chunks, d, dtype=torch.float32)
+    counts = features.new_empty(b, 1, num_segments, dtype=torch.float32)
+    means, deviations = features.new_empty(2, b, d, num_segments, dtype=torch.float32)
+    block_channels = min(triton.next_power_of_2(d), _MOST_BLOCK_CHANNELS)
+    blocks = triton.cdiv(d, block_channels)
+    with torch.cuda.device_of(features):
+        _sums_kernel[num_chunks, blocks, b](
+            features, order, bounds, last_chunks, sums, squares, d, n, num_segments, num_chunks, *features.stride(),
+            CHUNK=_CHUNK, BLOCK_PIXELS=_BLOCK_PIXELS, BLOCK_CHANNELS=block_channels,
+            SEGMENTS=triton.next_power_of_2(num_segments),
+        )  # fmt: skip
+        _statistics_kernel[num_segments, blocks, b](
+            features, order, bounds, last_chunks, sums, squares, counts, means, deviations,
+            d, n, num_segments, num_chunks, *features.stride(),
+            BLOCK_CHANNELS=block_channels,
+        )  # fmt: skip
+    return counts, means, deviations
 
 
 def gradient(features: Tensor, labels: Tensor, offsets: Tensor, slopes: Tensor) -> Tensor:
     """Offset + slope * feature, with the tables (b, d, s) at each pixel's label: 0 where it is s."""
     b, d, n = features.shape
     result = torch.empty_like(features)
-    grid = triton.cdiv(n, _BLOCK_PIXELS), triton.cdiv(d, _BLOCK_CHANNELS), b
-    _gradient_kernel[grid](
-        features,
-        labels.contiguous(),
-        offsets.contiguous(),
-        slopes.contiguous(),
-        result,
-        d,
-        n,
-        offsets.shape[-1],
-        *features.stride(),
-        *result.stride(),
-        BLOCK_CHANNELS=_BLOCK_CHANNELS,
-        BLOCK_PIXELS=_BLOCK_PIXELS,
-    )
+    block_channels = min(triton.next_power_of_2(d), _MOST_BLOCK_CHANNELS)
+    grid = triton.cdiv(n, _BLOCK_PIXELS), triton.cdiv(d, block_channels), b
+    with torch.cuda.device_of(features):
+        _gradient_kernel[grid](
+            features, labels.contiguous(), offsets.contiguous(), slopes.contiguous(), result,
+            d, n, offsets.shape[-1], *features.stride(), *result.stride(),
+            BLOCK_CHANNELS=block_channels, BLOCK_PIXELS=_BLOCK_PIXELS,
+        )  # fmt: skip
     return result
-
-
-def _sums(features: Tensor, labels: Tensor, means: Tensor | None, num_segments: int) -> tuple[Tensor, Tensor]:
-    """Counts (b, 1, s), and sums (b, d, s) of the features, or of their squared distances from the means (b, d, s)."""
-    b, d, n = features.shape
-    ranges = triton.cdiv(n, _PIXELS)
-    block_segments = min(max(triton.next_power_of_2(num_segments), 16), _MOST_SEGMENTS)
-    counts = features.new_empty(b, ranges, 1, num_segments, dtype=torch.float32)
-    sums = features.new_empty(b, ranges, d, num_segments, dtype=torch.float32)
-    grid = b * ranges, triton.cdiv(d, _BLOCK_CHANNELS), triton.cdiv(num_segments, block_segments)
-    _sums_kernel[grid](
-        features,
-        labels.contiguous(),
-        sums if means is None else means.contiguous(),
-        counts,
-        sums,
-        d,
-        n,
-        num_segments,
-        ranges,
-        *features.stride(),
-        DEVIATIONS=means is not None,
-        PIXELS=_PIXELS,
-        BLOCK_CHANNELS=_BLOCK_CHANNELS,
-        BLOCK_PIXELS=_BLOCK_PIXELS,
-        BLOCK_SEGMENTS=block_segments,
-    )
-    return counts.sum(1), sums.sum(1)
 
 
 @triton.jit
 def _sums_kernel(
     features,
-    labels,
-    means,
-    counts,
+    order,
+    bounds,
+    last_chunks,
     sums,
+    squares,
     num_channels,
     num_pixels,
     num_segments,
-    ranges,
+    num_chunks,
     image_stride,
     channel_stride,
     pixel_stride,
-    DEVIATIONS: tl.constexpr,
-    PIXELS: tl.constexpr,
-    BLOCK_CHANNELS: tl.constexpr,
+    CHUNK: tl.constexpr,
     BLOCK_PIXELS: tl.constexpr,
-    BLOCK_SEGMENTS: tl.constexpr,
+    BLOCK_CHANNELS: tl.constexpr,
+    SEGMENTS: tl.constexpr,
 ):
-    part = tl.program_id(0).to(tl.int64)
-    image, first = part // ranges, part % ranges * PIXELS
+    """The sums of a chunk of a segment's pixels."""
+    chunk = tl.program_id(0)
     channels = tl.program_id(1).to(tl.int64) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
-    segments = tl.program_id(2) * BLOCK_SEGMENTS + tl.arange(0, BLOCK_SEGMENTS)
-    is_channel, is_segment = channels < num_channels, segments < num_segments
-    total = tl.zeros((BLOCK_CHANNELS, BLOCK_SEGMENTS), tl.float32)
-    count = tl.zeros((BLOCK_SEGMENTS,), tl.float32)
-    for start in range(first, tl.minimum(first + PIXELS, num_pixels), BLOCK_PIXELS):
-        pixels = start + tl.arange(0, BLOCK_PIXELS)
-        is_pixel = pixels < num_pixels
-        label = tl.load(labels + image * num_pixels + pixels, mask=is_pixel, other=num_segments)
-        inside = is_channel[:, None] & is_pixel[None, :]
-        places = image * image_stride + channels[:, None] * channel_stride + pixels[None, :] * pixel_stride
-        values = tl.load(features + places, mask=inside, other=0).to(tl.float32)
-        if DEVIATIONS:
-            rows = (image * num_channels + channels[:, None]) * num_segments
-            values -= tl.load(means + rows + label[None, :], mask=inside & (label < num_segments)[None, :], other=0)
-            values *= values
-        # No segment has the number that stands for none: it is not below num_segments, and is never written.
-        members = (label[:, None] == segments[None, :]).to(tl.float32)
-        total += tl.dot(values, members, input_precision="ieee")
-        count += tl.sum(members, axis=0)
-    rows = (part * num_channels + channels[:, None]) * num_segments
-    tl.store(sums + rows + segments[None, :], total, mask=is_channel[:, None] & is_segment[None, :])
+    image = tl.program_id(2).to(tl.int64)
+    is_channel = channels < num_channels
+    every = tl.arange(0, SEGMENTS)
+    ends = tl.load(last_chunks + image * num_segments + every, mask=every < num_segments, other=num_chunks + 1)
+    segment = tl.sum((ends <= chunk).to(tl.int32))
+    if segment < num_segments:
+        before = tl.load(last_chunks + image * num_segments + segment - 1, mask=segment > 0, other=0)
+        of_image = bounds + image * (num_segments + 1) + segment
+        start, stop = tl.load(of_image), tl.load(of_image + 1)
+        of_channels = features + image * image_stride + channels[:, None] * channel_stride
+        reference = tl.load(order + image * num_pixels + start)
+        reference = tl.load(of_channels + reference * pixel_stride, mask=is_channel[:, None], other=0).to(tl.float32)
+        total = tl.zeros((BLOCK_CHANNELS, BLOCK_PIXELS), tl.float32)
+        total_squares = tl.zeros((BLOCK_CHANNELS, BLOCK_PIXELS), tl.float32)
+        first = start + (chunk - before) * CHUNK
+        for offset in range(0, CHUNK, BLOCK_PIXELS):
+            places = first + offset + tl.arange(0, BLOCK_PIXELS)
+            is_pixel = places < stop
+            pixels = tl.load(order + image * num_pixels + places, mask=is_pixel, other=0)
+            inside = is_channel[:, None] & is_pixel[None, :]
+            values = tl.load(of_channels + pixels[None, :] * pixel_stride, mask=inside, other=0).to(tl.float32)
+            difference = tl.where(inside, values - reference, 0)
+            total += difference
+            total_squares += difference * difference
+        places = (image * num_chunks + chunk) * num_channels + channels
+        tl.store(sums + places, tl.sum(total, axis=1), mask=is_channel)
+        tl.store(squares + places, tl.sum(total_squares, axis=1), mask=is_channel)
+
+
+@triton.jit
+def _statistics_kernel(
+    features,
+    order,
+    bounds,
+    last_chunks,
+    sums,
+    squares,
+    counts,
+    means,
+    deviations,
+    num_channels,
+    num_pixels,
+    num_segments,
+    num_chunks,
+    image_stride,
+    channel_stride,
+    pixel_stride,
+    BLOCK_CHANNELS: tl.constexpr,
+):
+    """The statistics of a segment, of the sums of its chunks."""
+    segment = tl.program_id(0)
+    channels = tl.program_id(1).to(tl.int64) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
+    image = tl.program_id(2).to(tl.int64)
+    is_channel = channels < num_channels
+    of_image = bounds + image * (num_segments + 1) + segment
+    start, stop = tl.load(of_image), tl.load(of_image + 1)
+    chunks = last_chunks + image * num_segments + segment
+    total = tl.zeros((BLOCK_CHANNELS,), tl.float64)
+    total_squares = tl.zeros((BLOCK_CHANNELS,), tl.float64)
+    for chunk in range(tl.load(chunks - 1, mask=segment > 0, other=0), tl.load(chunks)):
+        places = (image * num_chunks + chunk) * num_channels + channels
+        total += tl.load(sums + places, mask=is_channel, other=0).to(tl.float64)
+        total_squares += tl.load(squares + places, mask=is_channel, other=0).to(tl.float64)
+    count = (stop - start).to(tl.float64)
+    difference = total / tl.maximum(count, 1)
+    has_pixels = is_channel & (stop > start)
+    reference = tl.load(order + image * num_pixels + start, mask=stop > start, other=0)
+    of_channels = features + image * image_stride + channels * channel_stride
+    reference = tl.load(of_channels + reference * pixel_stride, mask=has_pixels, other=0).to(tl.float64)
+    deviation = total_squares - total * difference
+    deviation = tl.where(deviation < 0, 0, deviation)  # and not the maximum, which would hide a NaN
+    places = (image * num_channels + channels) * num_segments + segment
+    tl.store(means + places, (reference + difference).to(tl.float32), mask=is_channel)
+    tl.store(deviations + places, deviation.to(tl.float32), mask=is_channel)
     if tl.program_id(1) == 0:
-        tl.store(counts + part * num_segments + segments, count, mask=is_segment)
+        tl.store(counts + image * num_segments + segment, count.to(tl.float32))
 
 
 @triton.jit

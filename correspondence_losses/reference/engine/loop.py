@@ -1,6 +1,5 @@
 """The training loop: it knows steps, epochs, checkpoints and logs, and nothing of what is trained."""
 
-import math
 import signal
 import threading
 import time
@@ -22,14 +21,11 @@ from correspondence_losses.reference.engine.history import History
 from correspondence_losses.reference.engine.optimizer import set_learning_rate
 from correspondence_losses.reference.engine.plan import TrainingPlan
 from correspondence_losses.reference.engine.sealed import Sealed, opened_inside
+from correspondence_losses.reference.engine.step_report import StepReport
 from correspondence_losses.reference.progress import progress_bar
 from correspondence_losses.reference.seeding import seed_step
 
-__all__ = ["Interrupted", "NonFiniteLossError", "train"]
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss term became NaN or infinite."""
+__all__ = ["Interrupted", "train"]
 
 
 class Interrupted(SystemExit):
@@ -53,6 +49,9 @@ def train(
     A run that was stopped anywhere and started again ends with the same numbers as one that never stopped: all
     randomness is a function of the seed and the step, and the history is part of the checkpoint.
 
+    The device never waits for the host: the terms of a step are read when the next one has been launched, or before
+    anything is evaluated or saved.
+
     Args:
         fabric: Launched.
         model: Set up by ``fabric``. Called with a batch it returns the loss terms by name, ``"loss"`` among them,
@@ -66,7 +65,8 @@ def train(
         average: Average of the model's weights, which is taken further by each step and is what is evaluated.
 
     Raises:
-        NonFiniteLossError: A loss term is NaN or infinite; the checkpoint before that step stays.
+        NonFiniteLossError: A loss term, or the norm of the gradient where it is clipped, is NaN or infinite; the
+            checkpoint before that step stays.
         CheckpointError: ``checkpoint`` is damaged or of another model.
         Interrupted: The process got SIGINT or SIGTERM; the checkpoint is of the step just done.
     """
@@ -88,6 +88,16 @@ def train(
                 raise CheckpointError(f"{checkpoint}: holds no average of this model's weights ({error!r})") from error
             state["average"] = average.state_dict()
     step: int = state["step"]
+    stopping = False
+    unread: StepReport | None = None
+
+    def read() -> None:
+        nonlocal stopping, unread
+        if unread is not None:
+            terms, stopping = unread.read()
+            history.add_training(unread.step, terms)
+            progress.set_postfix(_postfix(terms, history), refresh=False)
+            unread = None
 
     def save() -> None:
         save_checkpoint(fabric, checkpoint, {**state, "step": step, "history": history.state_dict()})
@@ -102,14 +112,17 @@ def train(
     ):
         batches = iter(batches_from(step) if step < plan.num_steps else ())
         while step < plan.num_steps:
-            terms = _training_step(fabric, model, optimizer, islice(batches, plan.accumulate), step, plan)
+            launched = _training_step(fabric, model, optimizer, islice(batches, plan.accumulate), step, plan, stop())
+            read()
+            unread = launched
             step += 1
             if average is not None:
                 average.update()
-            history.add_training(step, terms)
             progress.update()
-            progress.set_postfix(_postfix(terms, history), refresh=False)
             epoch_ends = step % plan.steps_per_epoch == 0
+            saving = epoch_ends or stopping or step % plan.checkpoint_every == 0
+            if saving:
+                read()
             if epoch_ends:
                 epoch = step // plan.steps_per_epoch
                 if evaluate is not None and (epoch % plan.evaluate_every == 0 or epoch == plan.epochs):
@@ -117,8 +130,7 @@ def train(
                         history.add_evaluation(step, epoch, evaluate())
                     model.train()
             history.seconds, since = history.seconds + time.perf_counter() - since, time.perf_counter()
-            stopping = _any_process(fabric, stop())
-            if epoch_ends or stopping or step % plan.checkpoint_every == 0:
+            if saving:
                 save()
             if stopping and step < plan.num_steps:
                 progress.write(f"stopped after step {step} of {plan.num_steps}; the same command goes on from there")
@@ -132,39 +144,26 @@ def _training_step(
     batches: Iterable[Any],
     step: int,
     plan: TrainingPlan,
-) -> dict[str, float]:
+    stop: bool,
+) -> StepReport:
+    """Launch a step; nothing in it may wait for the device."""
     seed_step(plan.seed, step, fabric.global_rank)
     set_learning_rate(optimizer, plan.rate(step))
-    means: dict[str, float] = {}
+    means = torch.zeros((), device=fabric.device)
+    terms: dict[str, Tensor] = {}
     for index, batch in enumerate(batches, start=1):
         with fabric.no_backward_sync(model, enabled=index < plan.accumulate):
-            terms: dict[str, Tensor] = model(Sealed(fabric.to_device(batch)))
-            values = _checked(fabric, terms, step)
+            terms = model(Sealed(fabric.to_device(batch)))
             fabric.backward(terms["loss"] / plan.accumulate)
-        means = {name: means.get(name, 0.0) + value / plan.accumulate for name, value in values.items()}
+        means = means + torch.stack([term.detach().float() for term in terms.values()]) / plan.accumulate
+    norm = None
     if plan.clip_gradients:
-        fabric.clip_gradients(model, optimizer, max_norm=plan.clip_gradients)
+        norm = fabric.clip_gradients(model, optimizer, max_norm=plan.clip_gradients, error_if_nonfinite=False)
     optimizer.step()
     optimizer.zero_grad()
-    return means
-
-
-def _checked(fabric: Fabric, terms: Mapping[str, Tensor], step: int) -> dict[str, float]:
-    """Return the terms as numbers, averaged over the processes so that all of them stop where one is not finite."""
-    stacked = torch.stack([term.detach().float() for term in terms.values()])
-    means = torch.as_tensor(fabric.all_reduce(stacked, reduce_op="mean")).tolist()
-    values = dict(zip(terms, means, strict=True))
-    broken = ", ".join(f"{name} = {value}" for name, value in values.items() if not math.isfinite(value))
-    if broken:
-        raise NonFiniteLossError(f"at step {step + 1}: {broken} (all terms: {values}); the last checkpoint is kept")
-    return values
-
-
-def _any_process(fabric: Fabric, flag: bool) -> bool:
-    if fabric.world_size == 1:
-        return flag
-    flags = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
-    return bool(torch.as_tensor(flags) > 0)
+    # Where the loss is scaled for float16, a step whose gradients overflow is skipped, which is no error.
+    scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+    return StepReport(fabric, step + 1, list(terms), means, norm=None if scaled else norm, stop=stop)
 
 
 @contextmanager

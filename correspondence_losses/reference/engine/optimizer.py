@@ -57,6 +57,7 @@ def create_optimizer(
     *,
     learning_rate: float,
     weight_decay: float,
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
     """Create the optimizer of a model's trainable parameters, a group for each rate.
 
@@ -66,6 +67,8 @@ def create_optimizer(
         rates: How each of them learns (:func:`parameter_rates`).
         learning_rate: Of parameters with a scale of 1.
         weight_decay: Of those that decay.
+        fused: Update all parameters in one call where PyTorch has one. Gradients that are scaled for float16 cannot be
+            clipped with it.
     """
     groups: defaultdict[Rate, list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
@@ -75,9 +78,9 @@ def create_optimizer(
         {"params": parameters, "lr_scale": rate.lr_scale, "weight_decay": weight_decay if rate.decays else 0.0}
         for rate, parameters in groups.items()
     ]
-    # By default PyTorch goes through the parameters in Python on a CPU, which takes longer than their arithmetic.
-    on_cpu = all(parameter.device.type == "cpu" for parameters in groups.values() for parameter in parameters)
-    optimizer = _TYPES[kind](described, lr=learning_rate, fused=on_cpu or None)
+    # By default PyTorch goes through the parameters in Python on a CPU, and in several passes over them on a GPU.
+    devices = {parameter.device.type for parameters in groups.values() for parameter in parameters}
+    optimizer = _TYPES[kind](described, lr=learning_rate, fused=(fused and devices <= {"cpu", "cuda"}) or None)
     set_learning_rate(optimizer, learning_rate)
     return optimizer
 

@@ -22,7 +22,7 @@ from correspondence_losses.reference.models.backbone import Backbone
 from correspondence_losses.reference.models.heads import PyramidHead, create_head
 from correspondence_losses.reference.models.segmentation import SegmentationModel
 from correspondence_losses.reference.segments import SegmentCache
-from correspondence_losses.reference.streams.samples import SampleStream
+from correspondence_losses.reference.streams.samples import SampleStream, collate_samples
 
 __all__ = ["SegmentationSettings", "SegmentationTask"]
 
@@ -139,6 +139,8 @@ def _load_parts(checkpoint: Path, parts: Mapping[str, nn.Module], optional: Sequ
 
 class SegmentationTask(Task):
     """Labelled images, and unlabelled ones, which are segmented first where their segments are used."""
+
+    collate = staticmethod(collate_samples)
 
     def __init__(self, settings: SegmentationSettings, data: RunData) -> None:
         self.settings = settings

@@ -1,6 +1,7 @@
 """Backbone, head and pooling block as one module that computes its own training loss (eq. 4.8)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class SegmentationModel(nn.Module):
         self.sam_weight = sam_weight
         self.head_stride = head_stride
 
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name; ``"loss"``, eq. 4.8, is to be minimised.
 
         Labelled and unlabelled images go through the network as one batch, so that it is one function of both.
@@ -59,7 +60,7 @@ class SegmentationModel(nn.Module):
         """The names of a batch's images that the losses are of, labelled ones first."""
         return ("image",) if self.pooling is None else ("image", "unlabelled_image")
 
-    def losses(self, batch: Mapping[str, Tensor], logits: Tensor, features: Tensor) -> dict[str, Tensor]:
+    def losses(self, batch: Mapping[str, Any], logits: Tensor, features: Tensor) -> dict[str, Tensor]:
         """Return the loss terms of a batch, given logits and features of its :attr:`seen_images`, and of any others."""
         label = self._at_loss_stride(batch["label"])
         upsampled = _resized(logits[: len(label)].float(), label.shape[-2:])
@@ -68,7 +69,7 @@ class SegmentationModel(nn.Module):
             return {"loss": segmentation, "segmentation": segmentation}
         segments = self._at_loss_stride(batch["segments"])
         projection = self.pooling.project(features[len(label) : 2 * len(label)], segments.shape[-2:])
-        invariance, separation = self.pooling.criterion.terms(projection, segments)
+        invariance, separation = self.pooling.criterion.terms(projection, segments, batch["num_segments"])
         return {
             "loss": segmentation + self.sam_weight * (invariance + separation),
             "segmentation": segmentation,

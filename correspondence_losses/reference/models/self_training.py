@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses.functional import masked_consistency_loss, segment_vote
+from correspondence_losses.reference.host_copy import HostCopy
 from correspondence_losses.reference.models.segmentation import SegmentationModel
 
 __all__ = ["PseudoLabelCollapseError", "SelfTrainingModel", "SelfTrainingPlan", "Teacher", "class_thresholds"]
@@ -93,9 +94,10 @@ class SelfTrainingModel(SegmentationModel):
         self.plan = plan
         self.supervised_steps = supervised_steps
         self.teacher: Teacher | None = None
+        self._counted: HostCopy | None = None
         self.register_buffer("collapsed_batches", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name; ``"loss"`` is to be minimised.
 
         All images, labelled, unlabelled, mixed and masked, go through the network as one batch.
@@ -125,7 +127,7 @@ class SelfTrainingModel(SegmentationModel):
         return terms if self.plan.mask_weight == 0 else [*terms, "masked"]
 
     @torch.no_grad()
-    def _pseudo_probabilities(self, batch: Mapping[str, Tensor], teacher: Teacher) -> Tensor:
+    def _pseudo_probabilities(self, batch: Mapping[str, Any], teacher: Teacher) -> Tensor:
         """Return the teacher's class probabilities (b, c, H, W) of the unlabelled images, after the vote."""
         training = self.training
         self.eval()
@@ -133,11 +135,11 @@ class SelfTrainingModel(SegmentationModel):
             probabilities = self.predict(batch["plain_image"]).float().softmax(1)
         self.train(training)
         if self.plan.votes:
-            probabilities = segment_vote(probabilities, batch["segments"]).probabilities
+            probabilities = segment_vote(probabilities, batch["segments"], batch["num_segments"]).probabilities
         return probabilities
 
     def _pseudo_losses(
-        self, logits: Mapping[str, Tensor], batch: Mapping[str, Tensor], probabilities: Tensor
+        self, logits: Mapping[str, Tensor], batch: Mapping[str, Any], probabilities: Tensor
     ) -> dict[str, Tensor]:
         label, pasted = batch["label"], batch["pasted"]
         confidence, classes = probabilities.max(1)
@@ -165,13 +167,19 @@ class SelfTrainingModel(SegmentationModel):
         return class_thresholds(confidence, classes, num_classes, self.plan.threshold)
 
     def _check_collapse(self, pseudo_objects: Tensor, label_objects: Tensor) -> None:
+        """Count batches whose pseudo labels show too little, and stop if the call before this one found too many."""
+        counted, self._counted = self._counted, None
         collapsed = pseudo_objects < self.plan.least_objects * label_objects
         self.collapsed_batches.copy_((self.collapsed_batches + 1) * collapsed)
-        if int(self.collapsed_batches) >= _COLLAPSED_BATCHES:
+        self._counted = HostCopy(torch.stack([self.collapsed_batches.float(), pseudo_objects, label_objects]))
+        if counted is None:
+            return
+        batches, of_pseudo, of_labels = counted.read()
+        if batches >= _COLLAPSED_BATCHES:
             raise PseudoLabelCollapseError(
                 f"the pseudo labels have collapsed: for {_COLLAPSED_BATCHES} batches they showed less than "
                 f"{self.plan.least_objects:.0%} of the objects that the labels show (background "
-                f"{1 - pseudo_objects:.2%} of the pseudo labels, {1 - label_objects:.2%} of the labels). More "
+                f"{1 - of_pseudo:.2%} of the pseudo labels, {1 - of_labels:.2%} of the labels). More "
                 "supervised_epochs, class_thresholds, rare_class_temperature or a lower pseudo_weight help; "
                 "least_objects 0 turns this check off"
             )

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from correspondence_losses.reference.engine.loop import NonFiniteLossError
+from correspondence_losses.reference.engine.step_report import NonFiniteLossError
 from correspondence_losses.reference.models.self_training import PseudoLabelCollapseError
 from correspondence_losses.reference.models.weights import WeightsError
 

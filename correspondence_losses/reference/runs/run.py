@@ -148,6 +148,7 @@ class _Run:
             rates,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            fused=settings.precision != "16-mixed",
         )
         self.optimizer: Any = fabric.setup_optimizers(optimizer)
         self.average = WeightAverage(self.model.module, settings.weight_average) if settings.weight_average else None

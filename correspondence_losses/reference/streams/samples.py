@@ -1,13 +1,13 @@
 """Training samples of the segmentation family: a labelled image, and an unlabelled one with its segments."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from correspondence_losses.reference.data import FrameSource, lay_over
 from correspondence_losses.reference.seeding import FrameOrder, derive_seed, seeded
@@ -16,7 +16,7 @@ from correspondence_losses.reference.streams.clutter import lay_shapes
 from correspondence_losses.reference.streams.images import Augmentation, as_image, as_mask
 from correspondence_losses.reference.streams.kept import KeptArrays
 
-__all__ = ["AUGMENTATION", "LabelledPicture", "SampleStream"]
+__all__ = ["AUGMENTATION", "LabelledPicture", "SampleStream", "collate_samples"]
 
 AUGMENTATION = 3
 """Tells the changes of the images apart from the other random choices of a sample."""
@@ -41,11 +41,24 @@ class LabelledPicture(NamedTuple):
     things: NDArray[np.int64]
 
 
+def collate_samples(samples: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Join samples along the batch, as the ``collate_fn`` of a data loader.
+
+    With segments, the batch also holds ``num_segments``, a number that their labels are below: on an accelerator the
+    loss would have to wait to find it.
+    """
+    batch: dict[str, Any] = default_collate(list(samples))
+    if "segments" in batch:
+        batch["num_segments"] = int(batch["segments"].max()) + 1
+    return batch
+
+
 class SampleStream(Dataset[dict[str, Tensor]]):
     """Endless training samples, each a function of the seed and its index alone.
 
     A sample holds ``image`` (3, H, W) and ``label`` (H, W); with unlabelled frames, also ``unlabelled_image``
-    (3, H, W) and, where they are segmented, ``segments`` (H, W), where 0 is no segment.
+    (3, H, W) and, where they are segmented, ``segments`` (H, W), where 0 is no segment. To be batched with
+    :func:`collate_samples`.
 
     Args:
         labelled: Frames with labels, each with the source that reads it.

@@ -1,6 +1,6 @@
 """The training loop: a loss term that is not finite stops it, whichever term it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from correspondence_losses.reference.engine.averaging import WeightAverage
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint
 from correspondence_losses.reference.engine.history import History
-from correspondence_losses.reference.engine.loop import NonFiniteLossError, train
+from correspondence_losses.reference.engine.loop import train
 from correspondence_losses.reference.engine.plan import TrainingPlan
+from correspondence_losses.reference.engine.step_report import NonFiniteLossError
 
 TERMS = ("loss", "cross_entropy", "sam_invariance", "sam_separation")
 
@@ -32,7 +34,13 @@ class Model(nn.Module):
         return terms
 
 
-def run(inner: nn.Module, checkpoint: Path, batches: Sequence[Any] = range(6), precision: Any = "32-true") -> None:
+def run(
+    inner: nn.Module,
+    checkpoint: Path,
+    batches: Sequence[Any] = range(6),
+    precision: Any = "32-true",
+    clip_gradients: float = 0.0,
+) -> None:
     """Train for a step on each batch."""
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     model, optimizer = fabric.setup(inner, torch.optim.SGD(inner.parameters(), lr=0.1))
@@ -42,6 +50,7 @@ def run(inner: nn.Module, checkpoint: Path, batches: Sequence[Any] = range(6), p
         evaluate_every=1,
         checkpoint_every=1,
         learning_rate=0.1,
+        clip_gradients=clip_gradients,
         seed=0,
     )
     history = History(None, interval=1)
@@ -58,9 +67,9 @@ def test_a_term_that_is_not_finite_stops_with_its_step_and_name(tmp_path: Path, 
         run(inner, checkpoint)
     others = str(caught.value).partition(" (all terms")[0]
     assert not [name for name in TERMS if name != term and f"{name} =" in others]
-    # The step is not taken: the weight is that of the checkpoint, and a run can go on from there.
-    assert inner.weight.item() == pytest.approx(0.8**3)
-    assert read_checkpoint(checkpoint)["step"] == 3
+    saved = read_checkpoint(checkpoint)  # of the step before, from which a run can go on
+    assert saved["step"] == 3
+    assert saved["model"]["weight"].item() == pytest.approx(0.8**3)
 
 
 @pytest.mark.parametrize(
@@ -99,3 +108,55 @@ def test_mixed_precision_rounds_no_position(tmp_path: Path) -> None:
     for seen in inner.seen:
         assert torch.equal(seen, positions)
         assert seen.dtype == positions.dtype
+
+
+class Regression(nn.Module):
+    """A module with parameters of two kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        loss = self.layer(batch["x"]).square().mean()
+        return {"loss": loss, "again": loss.detach()}
+
+
+@pytest.mark.gpu
+def test_no_step_waits_for_the_gpu(tmp_path: Path) -> None:
+    fabric = Fabric(accelerator="cuda", devices=1, precision="bf16-mixed")
+    model = fabric.setup_module(Regression())
+    optimizer = fabric.setup_optimizers(torch.optim.AdamW(model.parameters(), lr=0.1))
+    batch = {"x": torch.ones(3, 4).pin_memory()}
+
+    def batches(_step: int) -> Iterator[dict[str, Tensor]]:
+        yield from [batch] * 4
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield from [batch] * 3
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        yield batch  # the epoch's last step, after which is saved
+
+    plan = TrainingPlan(epochs=1, steps_per_epoch=8, accumulate=1, clip_gradients=1.0, checkpoint_every=100)
+    average, history = WeightAverage(model.module, 0.9), History(None, interval=1)
+    train(
+        fabric, model, optimizer, batches, None,
+        plan=plan, history=history, checkpoint=tmp_path / "checkpoint.pt", average=average,
+    )  # fmt: skip
+    assert [row["step"] for row in history.training] == list(range(1, 9))
+
+
+def test_a_gradient_that_is_not_finite_stops_before_anything_is_saved(tmp_path: Path) -> None:
+    class Steep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, batch: int) -> dict[str, Tensor]:
+            return {"loss": self.weight + (self.weight * 0 if batch < 2 else (self.weight * 0).sqrt())}
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(NonFiniteLossError, match="at step 3: gradient norm = nan"):
+        run(Steep(), checkpoint, clip_gradients=1.0)
+    assert read_checkpoint(checkpoint)["step"] == 2

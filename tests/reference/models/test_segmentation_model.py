@@ -35,6 +35,7 @@ def two_domains() -> dict[str, Tensor]:
         "label": torch.randint(0, 3, (2, 32, 32), generator=generator),
         "unlabelled_image": 0.7 + 0.3 * torch.rand(2, 3, 32, 32, generator=generator),
         "segments": torch.randint(0, 5, (2, 32, 32), generator=generator),
+        "num_segments": 5,
     }
 
 

@@ -61,6 +61,7 @@ def batch() -> dict[str, Tensor]:
         "unlabelled_image": unlabelled,
         "plain_image": 0.9 * unlabelled,
         "segments": torch.randint(0, 5, (2, 8, 8), generator=generator).repeat_interleave(4, 1).repeat_interleave(4, 2),
+        "num_segments": 5,
         "mixed_image": mixed.images,
         "pasted": mixed.pasted,
         "masked_image": mask_blocks(unlabelled, 8, generator=generator).images,
@@ -149,7 +150,7 @@ def test_a_collapse_to_the_background_stops_with_its_name() -> None:
     model = create(least_objects=0.1, pseudo_weight=1.0)
     biased(model, objects=False)
     given = batch()
-    for count in range(1, 50):
+    for count in range(1, 51):
         model(given)
         assert model.collapsed_batches == count
     with pytest.raises(PseudoLabelCollapseError, match=r"the pseudo labels have collapsed: for 50 batches .*100\.00%"):

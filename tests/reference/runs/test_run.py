@@ -23,7 +23,8 @@ from correspondence_losses.losses import SegmentRegularizationLoss
 from correspondence_losses.reference.commands.evaluate import evaluate
 from correspondence_losses.reference.data import open_dataset
 from correspondence_losses.reference.engine.checkpoint import CheckpointError, read_checkpoint, scored_weights
-from correspondence_losses.reference.engine.loop import Interrupted, NonFiniteLossError
+from correspondence_losses.reference.engine.loop import Interrupted
+from correspondence_losses.reference.engine.step_report import NonFiniteLossError
 from correspondence_losses.reference.experiments import SegmentationSettings
 from correspondence_losses.reference.files import held_folder
 from correspondence_losses.reference.runs.command_line import load_settings, preset_settings
