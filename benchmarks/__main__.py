@@ -1,6 +1,7 @@
 """Run the benchmarks: print a table, and write results.json, results.md, time.svg and memory.svg.
 
-On a GPU the tests marked for one run as well, and all of it ends within ten minutes.
+On a GPU the tests marked for one run as well, and training steps of the thesis's protocol, and all of it ends within
+ten minutes.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from benchmarks.process import in_new_process
 from benchmarks.report import Report, failures, markdown, write_report
 from benchmarks.sweep import SWEEPS, Sweep, run_sweep
 from benchmarks.table import WORKLOADS, run_workload
+from benchmarks.thesis import VARIANTS, Variant, run_variant
 from benchmarks.workload import Workload
 
 # On a GPU: nothing new starts after so many seconds, and the tests get so many at most before the curves are drawn.
@@ -34,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         seconds=0,
         table=[],
         gpu_tests=None,
+        thesis=[],
         sweeps=[],
         left_out=[],
     )
@@ -49,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(item, Workload):
             row = run_workload(item, quick=options.quick, device=device, processes=options.processes)
             report["table"].append(row)
+        elif isinstance(item, Variant):
+            report["thesis"].append(in_new_process(run_variant, item, device, quick=options.quick))
         else:
             report["sweeps"].append(run_sweep(item, quick=options.quick, device=device))
         report["seconds"] = round(perf_counter() - start, 1)
@@ -61,10 +66,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[Workload | Sweep]]:
+def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[Workload | Variant | Sweep]]:
     """Return the options, and what is to run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", metavar="NAME", help="what has this in its name: vicreg, segments, ..., sweep")
+    parser.add_argument(
+        "--only", metavar="NAME", help="what has this in its name: vicreg, segments, ..., thesis, sweep"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR")
     parser.add_argument("--device", type=benchmark_device, default="cpu", help="cpu (default) or cuda")
@@ -78,7 +85,8 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[Worklo
     options = parser.parse_args(arguments)
     if options.processes < 1:
         parser.error(f"--processes must be at least 1, got {options.processes}")
-    every = [*(w for w in WORKLOADS if options.device.type == "cuda" or not w.cuda_only), *SWEEPS]
+    on_gpu = options.device.type == "cuda"
+    every = [*(w for w in WORKLOADS if on_gpu or not w.cuda_only), *(VARIANTS if on_gpu else []), *SWEEPS]
     chosen = [item for item in every if (options.only or "") in item.name]
     if not chosen:
         parser.error(f"--only {options.only}: no such name; there are {', '.join(item.name for item in every)}")

@@ -9,6 +9,8 @@ from benchmarks.machine import Rates
 from benchmarks.measure import FloorResult, Measurement, SideResult
 from benchmarks.sweep import SweepResult
 from benchmarks.table import Row
+from benchmarks.thesis import Result
+from benchmarks.thesis import markdown as thesis_table
 
 _LOSS = 0.95
 
@@ -24,6 +26,8 @@ class Report(TypedDict):
     seconds: float
     table: list[Row]
     gpu_tests: GpuTests | None
+    thesis: list[Result]
+    """Training steps of the thesis's protocol, on a GPU."""
     sweeps: list[SweepResult]
     left_out: list[str]
     """What there was no time for."""
@@ -62,6 +66,7 @@ def markdown(report: Report) -> str:
         "",
         f"Slower than the peer by more than 5 %: {'; '.join(losses(report)) or 'none'}.",
         *([] if tests is None else ["", f"Tests marked for a GPU: {tests['summary']}."]),
+        *(["", thesis_table(report["thesis"]).rstrip()] if report["thesis"] else []),
         *(["", f"No time was left for: {', '.join(report['left_out'])}."] if report["left_out"] else []),
         "",
         "Measured on: " + ", ".join(f"{name} {value}" for name, value in report["machine"].items()) + ".",

@@ -18,7 +18,7 @@ WORKLOADS = [
     *self_training.WORKLOADS,
 ]
 
-_SECONDS, _CUDA_SECONDS, _QUICK_SECONDS = 6, 1, 0.2
+_SECONDS, _CUDA_SECONDS, _QUICK_SECONDS = 6, 0.5, 0.2
 
 
 class Row(TypedDict):

@@ -18,6 +18,7 @@ from benchmarks.__main__ import main
 from benchmarks.device import benchmark_device, copy_rate, product_rate, seconds_of
 from benchmarks.gpu_tests import GpuTests
 from benchmarks.table import WORKLOADS
+from benchmarks.thesis import VARIANTS, markdown, run_variant
 from benchmarks.timing import Timing, over_processes
 from benchmarks.workload import build_on, convolutions, copying, products, relative_difference
 from correspondence_losses.reference.experiments.segmentation import SegmentationSettings
@@ -106,9 +107,9 @@ def test_a_gpu_run_has_the_rows_of_the_kernels_and_the_tests_and_ends_in_time(tm
     for name, replacement in {
         "benchmark_device": torch.device,
         "describe_machine": lambda device: {},
-        "in_new_process": lambda function, device: {},
         "run_workload": lambda item, **_: done.append(item.name) or row,
         "run_sweep": lambda item, **_: done.append(item.name) or sweep,
+        "in_new_process": lambda function, first, *_, **__: done.append(getattr(first, "name", "rates")),
         "run_gpu_tests": lambda limit: done.append("tests") or GpuTests(passed=True, summary=f"{limit:.0f}"),
         "write_report": lambda report, folder: None,
         "markdown": lambda report: f"left out: {report['left_out']}",
@@ -120,9 +121,9 @@ def test_a_gpu_run_has_the_rows_of_the_kernels_and_the_tests_and_ends_in_time(tm
     assert main(["--device", "cuda", "--output", str(tmp_path)]) == 0
     assert [name for name in done if "triton" in name] == [w.name for w in WORKLOADS if w.cuda_only] != []
     assert done.count("tests") == 1
-    assert done.index("tests") == len(command.WORKLOADS)
-    left_out = [sweep.name for sweep in command.SWEEPS if sweep.name not in done]
-    assert left_out
+    assert done[: len(command.WORKLOADS) + 2] == ["rates", *(w.name for w in command.WORKLOADS), "tests"]
+    left_out = [item.name for item in [*VARIANTS, *command.SWEEPS] if item.name not in done]
+    assert len(left_out) > len(command.SWEEPS)
     assert capsys.readouterr().out == f"left out: {left_out}"
 
 
@@ -209,3 +210,13 @@ def test_the_steps_that_are_timed_are_those_of_a_run(tmp_path):
     run(settings)
     *_, last = training_rows(settings.output)
     assert loss == pytest.approx(last[1], rel=1e-4)
+
+
+def test_steps_of_the_thesis_run_on_a_tiny_model():
+    results = [run_variant(variant, CPU, quick=True) for variant in VARIANTS if variant in (VARIANTS[1], VARIANTS[3])]
+    alone, in_the_loop = results
+    assert alone["flops"] == in_the_loop["flops"] > 0
+    assert set(alone["parts"]) == {"backbone, forward", "head, forward", "losses", "backward pass", "optimiser"}
+    table = markdown(results)
+    assert f"| thesis: bf16 | {1e3 * alone['seconds']:.1f} |" in table
+    assert "| thesis: bf16, in the training loop |" in table

@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 import torch
 from devices import without_the_host
-from public_calls import CALLS, RANDOM, WITH_PARAMETERS, moved, tensors_in
+from public_calls import CALLS, RANDOM, WITH_PARAMETERS, Built, moved, tensors_in
 from torch import Tensor
 
 
 def step_on(device: str, call: str) -> Callable[[], list[Tensor]]:
     """Forward and backward pass of a call: what it returns, and the gradients."""
     function, make = CALLS[call]
+    torch.manual_seed(0)  # some arguments are random
+    if isinstance(function, Built):
+        with torch.device(device):
+            function = function.build()
     arguments = {name: moved(value, device) for name, value in make().items()}
     leaves = [t for name, value in arguments.items() for _, t in tensors_in(value, (name,)) if t.is_floating_point()]
 

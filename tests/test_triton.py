@@ -49,7 +49,7 @@ def test_compiles_for_a_gpu(dtype: str, capability: int) -> None:
     from correspondence_losses.functional import _triton_segments
 
     blocks = {"BLOCK_CHANNELS": 8, "BLOCK_PIXELS": 128}
-    pairs = {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": 64, "BLOCK_CHANNELS": 32, "PRECISION": "tf32x3"}
+    pairs = {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": 64, "BLOCK_CHANNELS": 32}
     for kernel, constants, given in (
         (_triton_segments._sums_kernel, {**blocks, "CHUNK": 1024, "SEGMENTS": 64}, {"features"}),
         (_triton_segments._statistics_kernel, {"BLOCK_CHANNELS": 8}, {"features"}),

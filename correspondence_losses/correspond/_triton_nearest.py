@@ -11,8 +11,6 @@ from torch import Tensor
 _BLOCK_ROWS = 64
 _BLOCK_COLUMNS = 64
 _BLOCK_CHANNELS = 32
-_WARPS = 4
-_PRECISION = "tf32x3"
 
 
 def best_columns(a: Tensor, b: Tensor, bias: Tensor) -> Tensor:
@@ -27,7 +25,6 @@ def best_columns(a: Tensor, b: Tensor, bias: Tensor) -> Tensor:
         _best_columns_kernel[triton.cdiv(rows, _BLOCK_ROWS), samples](
             a.contiguous(), b.contiguous(), bias.contiguous(), result, channels, rows, columns,
             BLOCK_ROWS=_BLOCK_ROWS, BLOCK_COLUMNS=_BLOCK_COLUMNS, BLOCK_CHANNELS=_BLOCK_CHANNELS,
-            PRECISION=_PRECISION, num_warps=_WARPS,
         )  # fmt: skip
     return result
 
@@ -44,7 +41,6 @@ def _best_columns_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
-    PRECISION: tl.constexpr,
 ):
     rows = tl.program_id(0).to(tl.int64) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     sample = tl.program_id(1).to(tl.int64)
@@ -67,7 +63,7 @@ def _best_columns_kernel(
                 mask=is_channel[:, None] & is_column[None, :],
                 other=0,
             )
-            products = tl.dot(of_a, of_b, products, input_precision=PRECISION)
+            products = tl.dot(of_a, of_b, products, input_precision="ieee")
         added = tl.load(bias + sample * num_columns + columns, mask=is_column, other=float("-inf"))
         scores = products + added[None, :]
         scores = tl.where(scores == scores, scores, float("-inf"))  # the order of a NaN is undefined

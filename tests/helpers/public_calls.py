@@ -92,13 +92,6 @@ def student_and_teacher() -> dict[str, Any]:
     return {"logits": maps(3, seed=1), "probabilities": probabilities(), "mask": labels() > 1}
 
 
-def normalised(batches: list[Tensor]) -> list[Tensor]:
-    """The statistics of a model that is adapted to batches, and its output."""
-    model = nn.BatchNorm2d(6)
-    blocks.adapt_batch_norm(model, batches)
-    return [model.eval()(batch) for batch in batches]
-
-
 def contrasted() -> dict[str, Any]:
     return {"features_a": maps(6), "segments_a": labels(), "features_b": maps(6, seed=1), "segments_b": labels()}
 
@@ -120,6 +113,16 @@ class Built:
 
 def called(module: Any, *constructor: Any, **settings: Any) -> Built:
     return Built(lambda: module(*constructor, **settings))
+
+
+def normalised() -> Built:
+    """A model that is adapted to batches, and its output of them."""
+
+    def run(model: nn.Module, batches: list[Tensor]) -> list[Tensor]:
+        blocks.adapt_batch_norm(model, batches)
+        return [model.eval()(batch) for batch in batches]
+
+    return Built(lambda: partial(run, nn.BatchNorm2d(6)))
 
 
 def played(game: Callable[..., Any]) -> Built:
@@ -295,7 +298,7 @@ GOOD: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
         Built(lambda: blocks.EMATeacher(blocks.LocalProjector(6, (4,), 3))),
         lambda: {"features": maps(6)},
     ),
-    "adapt_batch_norm": (normalised, lambda: {"batches": [maps(6), maps(6, seed=1)]}),
+    "adapt_batch_norm": (normalised(), lambda: {"batches": [maps(6), maps(6, seed=1)]}),
     "LocalProjector": (called(blocks.LocalProjector, 6, (4,), 3), lambda: {"features": maps(6)}),
     "GlobalExpander": (called(blocks.GlobalExpander, 4, (4,), 3), lambda: {"features": vectors()}),
     "LinearHead": (called(blocks.LinearHead, (6, 4), 3), lambda: {"features": maps(6, 4), "size": (9, 9)}),
