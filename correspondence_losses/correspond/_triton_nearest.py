@@ -1,7 +1,7 @@
 """The nearest-neighbour search by inner products as one Triton kernel: no matrix of all pairs, not even in blocks."""
 # Triton has no types, and its constants are written as such.
 # ruff: noqa: N803
-# mypy: disable-error-code="import-untyped,import-not-found,untyped-decorator,no-untyped-def,misc"
+# mypy: disable-error-code="import-untyped,import-not-found,untyped-decorator,no-untyped-def,no-untyped-call,misc"
 
 import torch
 import triton

@@ -4,6 +4,7 @@ Each room imports from those above it only::
 
 files, seeding   reading and writing by name, whole or not at all; randomness by seed and place
 progress, shards one line for each stage of a job; parts of a job that several processes share
+host_copy        values on their way from a GPU, which goes on
 data             readers: YCB-Video in both layouts, folders of images; backgrounds
 segments         from images to label maps
 scenes           the renderer, which writes YCB-Video's layout

@@ -18,7 +18,7 @@ class HostCopy:
     def __init__(self, values: Tensor) -> None:
         values = values.detach()
         self._values = values.to("cpu", non_blocking=True) if values.is_cuda else values.to("cpu", copy=True)
-        self._copied = torch.cuda.Event() if values.is_cuda else None
+        self._copied = torch.cuda.Event() if values.is_cuda else None  # type: ignore[no-untyped-call]
         if self._copied is not None:
             self._copied.record()
 

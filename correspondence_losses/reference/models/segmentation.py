@@ -68,7 +68,8 @@ class SegmentationModel(nn.Module):
         if self.pooling is None:
             return {"loss": segmentation, "segmentation": segmentation}
         segments = self._at_loss_stride(batch["segments"])
-        projection = self.pooling.project(features[len(label) : 2 * len(label)], segments.shape[-2:])
+        # Of all images: the gradient of a part of the features would be written anew, whole and in another layout.
+        projection = self.pooling.project(features, segments.shape[-2:])[len(label) : 2 * len(label)]
         invariance, separation = self.pooling.criterion.terms(projection, segments, batch["num_segments"])
         return {
             "loss": segmentation + self.sam_weight * (invariance + separation),
