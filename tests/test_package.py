@@ -19,7 +19,8 @@ ORDER = [
 """The packages: each imports from those before it only."""
 ROOMS = [
     ("files", "host_copy", "progress", "seeding", "shards"),
-    ("data",), ("segments",), ("scenes",), ("streams",), ("models",), ("engine",), ("figures",), ("experiments",), ("runs",), ("deploy",), ("commands",), ("__main__",),
+    ("data",), ("segments",), ("scenes",), ("streams",), ("models",), ("engine",),
+    ("figures",), ("experiments",), ("runs",), ("deploy",), ("commands",), ("__main__",),
 ]  # fmt: skip
 """The same inside ``reference``, in the order of its own map."""
 

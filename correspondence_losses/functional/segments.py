@@ -176,10 +176,12 @@ def _label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tu
 
         counts, means, squares = _triton_segments.label_statistics(features, labels, num_segments)
     elif _in_one_piece(features):
+        # A conversion at the end, of what has the dtype already, would be compiled to a gradient of 0 by PyTorch 2.11.
         counts, means, squares = _dense_statistics(features.to(dtype), labels, num_segments)
     else:
-        counts, means, squares = _cpu_segments.label_statistics(features, labels, num_segments)
-    return counts.squeeze(1).to(dtype), means.to(dtype), squares.to(dtype)
+        exact = _cpu_segments.label_statistics(features, labels, num_segments)
+        counts, means, squares = (table.to(dtype) for table in exact)
+    return counts.squeeze(1), means, squares
 
 
 def _dense_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -250,8 +250,9 @@ class VICRegLLoss(VICRegModule):
         def direction(source: int, target: int, *, back: bool) -> Direction:
             kept = num_cells[source]
             if num_matches != "all":
-                second = back if self.convention == "vicregl" else source >= num_large
-                kept = min(num_matches[second], kept)
+                first, second = num_matches
+                is_second = back if self.convention == "vicregl" else source >= num_large
+                kept = min(second if is_second else first, kept)
             return Direction(source, target, kept, weight)
 
         return [
