@@ -110,6 +110,12 @@ def test_mixed_precision_rounds_no_position(tmp_path: Path) -> None:
         assert seen.dtype == positions.dtype
 
 
+def test_a_loss_that_is_scaled_for_float16_is_clipped(tmp_path: Path) -> None:
+    inner = Model("loss", 1.0, step=99)
+    run(inner, tmp_path / "checkpoint.pt", precision="16-mixed", clip_gradients=1.0)
+    assert inner.weight.item() == pytest.approx(0.4)  # six steps of 0.1: the gradient is 2 w, and its norm at most 1
+
+
 class Regression(nn.Module):
     """A module with parameters of two kinds."""
 
