@@ -70,7 +70,7 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[Worklo
     """Return the options, and what is to run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", metavar="NAME", help="what has this in its name: vicreg, segments, ..., thesis, sweep"
+        "--only", nargs="+", metavar="NAME", help="what begins with one of these: vicreg, segments, ..., thesis, sweep"
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR")
@@ -87,9 +87,11 @@ def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[Worklo
         parser.error(f"--processes must be at least 1, got {options.processes}")
     on_gpu = options.device.type == "cuda"
     every = [*(w for w in WORKLOADS if on_gpu or not w.cuda_only), *(VARIANTS if on_gpu else []), *SWEEPS]
-    chosen = [item for item in every if (options.only or "") in item.name]
+    chosen = [item for item in every if item.name.startswith(tuple(options.only or [""]))]
     if not chosen:
-        parser.error(f"--only {options.only}: no such name; there are {', '.join(item.name for item in every)}")
+        parser.error(
+            f"--only {' '.join(options.only)}: no such name; there are {', '.join(item.name for item in every)}"
+        )
     return options, chosen
 
 

@@ -18,7 +18,8 @@ WORKLOADS = [
     *self_training.WORKLOADS,
 ]
 
-_SECONDS, _CUDA_SECONDS, _QUICK_SECONDS = 6, 0.5, 0.2
+# Of a side of a row in a process: of the only one, of one of several, on a GPU, to see that it works.
+_SECONDS, _SECONDS_OF_SEVERAL, _CUDA_SECONDS, _QUICK_SECONDS = 6, 2, 0.5, 0.2
 
 
 class Row(TypedDict):
@@ -37,7 +38,8 @@ class Row(TypedDict):
 def run_workload(workload: Workload, *, quick: bool, device: torch.device, processes: int) -> Row:
     """Measure a workload in so many processes; a quick one at sizes whose figures mean nothing."""
     sizes = workload.quick if quick else workload.sizes
-    seconds = _QUICK_SECONDS if quick else _CUDA_SECONDS if device.type == "cuda" else _SECONDS
+    on_cpu = _SECONDS if processes == 1 else _SECONDS_OF_SEVERAL
+    seconds = _QUICK_SECONDS if quick else _CUDA_SECONDS if device.type == "cuda" else on_cpu
     measurement = measure(
         workload.build,
         sizes,
