@@ -29,7 +29,8 @@ CPU = torch.device("cpu")
 
 
 def test_reports_a_workload(tmp_path, capsys):
-    assert main(["--quick", "--device", "cpu", "--only", "location", "small-location", "--output", str(tmp_path)]) == 0
+    names = ["location", "small-location", "sweep-location"]
+    assert main(["--quick", "--device", "cpu", "--output", str(tmp_path), "--only", *names]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
     assert report["quick"] is True
     assert report["machine"]["torch"] == torch.__version__
