@@ -119,6 +119,8 @@ def train(
             if average is not None:
                 average.update()
             progress.update()
+            if fabric.world_size == 1:  # several learn of it together, from the reports
+                stopping = stop()
             epoch_ends = step % plan.steps_per_epoch == 0
             saving = epoch_ends or stopping or step % plan.checkpoint_every == 0
             if saving:
