@@ -5,12 +5,13 @@ from typing import Literal, get_args
 from torch import Tensor
 
 Reduction = Literal["none", "mean", "sum"]
+REDUCTIONS = get_args(Reduction)  # here, since older versions of torch.compile do not know get_args
 """What a loss returns: each of its values (``"none"``), their mean, or their sum."""
 
 
 def check_reduction(reduction: str) -> None:
     """Raise ``ValueError`` unless ``reduction`` is one that PyTorch has."""
-    check_choice("reduction", reduction, get_args(Reduction))
+    check_choice("reduction", reduction, REDUCTIONS)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

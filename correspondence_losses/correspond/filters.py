@@ -177,7 +177,8 @@ def check_matches(name: str, matches: Matches) -> None:
     check_integer(f"{name}.index_b", matches.index_b)
     check_bool(f"{name}.valid", matches.valid)
     check_floating(f"{name}.distance", matches.distance)
-    for field, tensor in zip(Matches._fields[1:], matches[1:], strict=True):
+    for field in ("index_b", "distance", "valid"):
+        tensor = getattr(matches, field)
         check_shape(f"{name}.{field}", tensor, matches.index_a.shape, f"that of {first}")
         check_same_device(f"{name}.{field}", tensor, first, matches.index_a)
 

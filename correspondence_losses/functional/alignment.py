@@ -22,6 +22,7 @@ __all__ = ["ElementReduction", "masked_l2_loss"]
 
 ElementReduction = Literal["mean", "sum"]
 """How the squared differences of one image become its loss."""
+ELEMENT_REDUCTIONS = get_args(ElementReduction)
 
 
 def masked_l2_loss(
@@ -101,7 +102,7 @@ def masked_l2_terms(
             "features_a and features_b must have the same levels, at least one, "
             f"got {len(levels_a)} and {len(levels_b)}"
         )
-    check_choice("element_reduction", element_reduction, get_args(ElementReduction))
+    check_choice("element_reduction", element_reduction, ELEMENT_REDUCTIONS)
     check_reduction(reduction)
     check_tensor("segments", segments)
     if segments.dtype != torch.bool:

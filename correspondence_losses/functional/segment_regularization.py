@@ -27,6 +27,7 @@ __all__ = [
 
 ChannelReduction = Literal["mean", "sum"]
 """How the losses of the channels become the loss of an image."""
+CHANNEL_REDUCTIONS = get_args(ChannelReduction)
 
 
 class SegmentRegularizationTerms(NamedTuple):
@@ -109,7 +110,7 @@ def segment_regularization_terms(
     reduction: Reduction,
 ) -> SegmentRegularizationTerms:
     """Return the parts of :func:`segment_regularization_loss`, whose arguments it takes."""
-    check_choice("channel_reduction", channel_reduction, get_args(ChannelReduction))
+    check_choice("channel_reduction", channel_reduction, CHANNEL_REDUCTIONS)
     check_reduction(reduction)
     check_tensor("segments", segments)
     if segments.dtype == torch.bool:  # a stack of masks says how many there are, and has nothing to ignore

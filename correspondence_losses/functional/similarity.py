@@ -8,12 +8,13 @@ from torch import Tensor
 from correspondence_losses._checks import check_positive, check_same_device, check_shape, check_vectors
 from correspondence_losses._precision import at_least_float32, matmul
 from correspondence_losses._reduction import Reduction, check_choice, check_reduction, reduce
-from correspondence_losses.functional.alignment import ElementReduction
+from correspondence_losses.functional.alignment import ELEMENT_REDUCTIONS, ElementReduction
 
 __all__ = ["Distance", "feature_distance_loss", "gram_loss", "kernel_alignment_loss"]
 
 Distance = Literal["euclidean", "cosine"]
 """How far a vector is from its target: by Euclidean distance, or by one minus the cosine of their angle."""
+DISTANCES = get_args(Distance)
 
 
 def gram_loss(
@@ -62,7 +63,7 @@ def gram_loss(
         >>> gram_loss(features, targets, element_reduction="sum")
         tensor(2.)
     """
-    check_choice("element_reduction", element_reduction, get_args(ElementReduction))
+    check_choice("element_reduction", element_reduction, ELEMENT_REDUCTIONS)
     features, targets, valid = _prepared(features, targets, valid, detach_target, reduction)
     features, targets = _unit(features), _unit(targets)
     width = max(features.shape[-1], targets.shape[-1])
@@ -175,7 +176,7 @@ def feature_distance_loss(
         >>> feature_distance_loss(torch.zeros(2, 2), torch.tensor([[3.0, 4], [0, 0]]), reduction="none")
         tensor([5., 0.])
     """
-    check_choice("distance", distance, get_args(Distance))
+    check_choice("distance", distance, DISTANCES)
     features, targets, valid = _prepared(features, targets, valid, detach_target, reduction)
     check_shape("targets", targets, features.shape, "that of features")
     if distance == "cosine":

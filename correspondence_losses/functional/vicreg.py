@@ -49,6 +49,7 @@ __all__ = [
 
 Convention = Literal["equations", "vicreg", "vicregl"]
 """Whose factors a VICReg loss has: those of the printed equations, or of the official code of VICReg or VICRegL."""
+CONVENTIONS = get_args(Convention)
 
 VARIANCE_FACTORS: dict[Convention, float] = {"equations": 1.0, "vicreg": 0.5, "vicregl": 0.5}
 COVARIANCE_FACTORS: dict[Convention, float] = {"equations": 1.0, "vicreg": 1.0, "vicregl": 0.5}
@@ -346,7 +347,7 @@ def check_settings(
     check_positive("var_coeff", var_coeff, zero=True)
     check_positive("cov_coeff", cov_coeff, zero=True)
     _check_hinge(gamma, eps)
-    check_choice("convention", convention, get_args(Convention))
+    check_choice("convention", convention, CONVENTIONS)
 
 
 def _zero_without_samples(losses: Tensor, valid: Tensor | None) -> Tensor:

@@ -1,13 +1,18 @@
 """The distance of paired images, over the levels of a network (equation 3.1)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from torch import Tensor
 
 from correspondence_losses._reduction import Reduction, check_choice, check_reduction
 from correspondence_losses._settings import ModuleWithSettings
-from correspondence_losses.functional.alignment import ElementReduction, masked_l2_loss, masked_l2_terms
+from correspondence_losses.functional.alignment import (
+    ELEMENT_REDUCTIONS,
+    ElementReduction,
+    masked_l2_loss,
+    masked_l2_terms,
+)
 
 __all__ = ["MaskedL2Loss", "MaskedL2Terms"]
 
@@ -58,7 +63,7 @@ class MaskedL2Loss(ModuleWithSettings):
         self, *, ignore_index: int = 0, element_reduction: ElementReduction = "mean", reduction: Reduction = "mean"
     ) -> None:
         super().__init__()
-        check_choice("element_reduction", element_reduction, get_args(ElementReduction))
+        check_choice("element_reduction", element_reduction, ELEMENT_REDUCTIONS)
         check_reduction(reduction)
         self.ignore_index = ignore_index
         self.element_reduction = element_reduction

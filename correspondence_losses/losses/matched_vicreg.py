@@ -17,6 +17,7 @@ __all__ = ["MatchStatistics", "MatchedVICRegLoss", "matched_vicreg_loss"]
 
 MatchStatistics = Literal["slots", "matches"]
 """What the statistics of matched vectors are taken over: the images, for each match slot, or all matches together."""
+MATCH_STATISTICS = get_args(MatchStatistics)
 
 
 def matched_vicreg_loss(
@@ -197,4 +198,4 @@ def _count_slots(vectors: Tensor, valid: Tensor | None) -> Tensor | int:
 
 def check_match_statistics(statistics: str) -> None:
     """Raise ``ValueError`` unless ``statistics`` is one that is known."""
-    check_choice("statistics", statistics, get_args(MatchStatistics))
+    check_choice("statistics", statistics, MATCH_STATISTICS)

@@ -1,6 +1,6 @@
 """Segment regularisation as a module (thesis, eq. 4.4 to 4.7)."""
 
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor
 
@@ -8,6 +8,7 @@ from correspondence_losses._checks import check_positive
 from correspondence_losses._reduction import Reduction, check_choice, check_reduction
 from correspondence_losses._settings import ModuleWithSettings
 from correspondence_losses.functional.segment_regularization import (
+    CHANNEL_REDUCTIONS,
     ChannelReduction,
     SegmentRegularizationTerms,
     segment_regularization_loss,
@@ -73,7 +74,7 @@ class SegmentRegularizationLoss(ModuleWithSettings):
     ) -> None:
         super().__init__()
         check_positive("beta", beta)
-        check_choice("channel_reduction", channel_reduction, get_args(ChannelReduction))
+        check_choice("channel_reduction", channel_reduction, CHANNEL_REDUCTIONS)
         check_reduction(reduction)
         self.beta = beta
         self.ignore_index = ignore_index

@@ -1,14 +1,13 @@
 """Features beside those of a teacher or a frozen encoder: Gram anchoring, kernel alignment and feature distance."""
 
-from typing import get_args
-
 from torch import Tensor
 
 from correspondence_losses._checks import check_positive
 from correspondence_losses._reduction import Reduction, check_choice, check_reduction
 from correspondence_losses._settings import ModuleWithSettings
-from correspondence_losses.functional.alignment import ElementReduction
+from correspondence_losses.functional.alignment import ELEMENT_REDUCTIONS, ElementReduction
 from correspondence_losses.functional.similarity import (
+    DISTANCES,
     Distance,
     feature_distance_loss,
     gram_loss,
@@ -59,7 +58,7 @@ class GramLoss(_TeacherLoss):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__(detach_target, reduction)
-        check_choice("element_reduction", element_reduction, get_args(ElementReduction))
+        check_choice("element_reduction", element_reduction, ELEMENT_REDUCTIONS)
         self.element_reduction = element_reduction
 
     def forward(self, features: Tensor, targets: Tensor, *, valid: Tensor | None = None) -> Tensor:
@@ -123,7 +122,7 @@ class FeatureDistanceLoss(_TeacherLoss):
         self, *, detach_target: bool = True, distance: Distance = "euclidean", reduction: Reduction = "mean"
     ) -> None:
         super().__init__(detach_target, reduction)
-        check_choice("distance", distance, get_args(Distance))
+        check_choice("distance", distance, DISTANCES)
         self.distance = distance
 
     def forward(self, features: Tensor, targets: Tensor, *, valid: Tensor | None = None) -> Tensor:

@@ -233,12 +233,11 @@ class VICRegLLoss(VICRegModule):
             z, others = cells.maps(search.sources), cells.maps(search.targets)
             nearest = feature_matches(z, others, search.num_matches)  # NN'(z_p)
             by_feature.append(cells.matched(search, nearest, all_valid=True))
+        return [VICRegTerms(*sums) for sums in cells.sum_terms([by_location, by_feature], self._matched_terms)]
 
-        def vicreg(a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
-            """The three terms of the loss of matched vectors, over their slots."""
-            return torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
-
-        return [VICRegTerms(*sums) for sums in cells.sum_terms([by_location, by_feature], vicreg)]
+    def _matched_terms(self, a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
+        """The three terms (3,) of the loss of matched vectors, over their slots."""
+        return torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
 
     def _directions(
         self, num_cells: Sequence[int], num_large: int, num_matches: tuple[int, int] | Literal["all"]
