@@ -61,9 +61,7 @@ def measure(variant: Variant, device: torch.device, *, quick: bool) -> Result:
         module = cast(SegmentationModel, settings.create_model(_NUM_CLASSES)).train()
     if variant.channels_last:
         module = module.to(memory_format=torch.channels_last)
-    fabric = Fabric(
-        accelerator=device.type, devices=1, precision="bf16-mixed" if variant.bf16 else "32-true"
-    )  # as the trainer sets it up
+    fabric = Fabric(accelerator=device.type, devices=1, precision="bf16-mixed" if variant.bf16 else "32-true")
     batch = _batch(settings, device)
     rates = parameter_rates(module, backbone_lr_scale=settings.backbone_lr_scale)
     optimizer = create_optimizer(
