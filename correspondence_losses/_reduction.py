@@ -5,8 +5,8 @@ from typing import Literal, get_args
 from torch import Tensor
 
 Reduction = Literal["none", "mean", "sum"]
-REDUCTIONS = get_args(Reduction)  # here, since older versions of torch.compile do not know get_args
 """What a loss returns: each of its values (``"none"``), their mean, or their sum."""
+REDUCTIONS = get_args(Reduction)  # here, since older versions of torch.compile do not know get_args
 
 
 def check_reduction(reduction: str) -> None:

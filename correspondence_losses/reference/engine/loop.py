@@ -94,7 +94,8 @@ def train(
     def read() -> None:
         nonlocal stopping, unread
         if unread is not None:
-            terms, stopping = unread.read()
+            terms, asked = unread.read()
+            stopping = stopping or asked
             history.add_training(unread.step, terms)
             progress.set_postfix(_postfix(terms, history), refresh=False)
             unread = None
@@ -120,7 +121,7 @@ def train(
                 average.update()
             progress.update()
             if fabric.world_size == 1:  # several learn of it together, from the reports
-                stopping = stop()
+                stopping = stopping or stop()
             epoch_ends = step % plan.steps_per_epoch == 0
             saving = epoch_ends or stopping or step % plan.checkpoint_every == 0
             if saving:
