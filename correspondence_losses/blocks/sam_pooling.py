@@ -39,9 +39,8 @@ class SAMPoolingBlock(ModuleWithSettings):
         beta: The distance that the means of two segments should keep, in each channel of the projection.
         hidden_channels: Widths of the projector's hidden layers. Default: none, a single 1 x 1 convolution.
         ignore_index: The label that means "no segment", or ``None``.
-        num_segments: A bound on the labels, which lie in [0, num_segments); a call may give its own. By default it is
-            the largest label of each call plus one, which synchronises with the device; ``torch.compile`` needs the
-            bound.
+        num_segments: A bound on the labels, which lie in [0, num_segments). By default it is the largest label of each
+            call plus one, which synchronises with the device; ``torch.compile`` needs the bound.
 
     Shape:
         features (b, in_channels, h, w), floating point; segments (b, H, W) integers, or (b, s, H, W) bool. Where the
@@ -85,13 +84,13 @@ class SAMPoolingBlock(ModuleWithSettings):
         self.projector = LocalProjector(in_channels, hidden_channels, proj_channels)
         self.criterion = SegmentRegularizationLoss(beta, ignore_index=ignore_index, num_segments=num_segments)
 
-    def forward(self, features: Tensor, segments: Tensor, num_segments: int | None = None) -> SAMPoolingOutput:
+    def forward(self, features: Tensor, segments: Tensor) -> SAMPoolingOutput:
         """Return the loss and the projection."""
         check_tensor("segments", segments)
         if segments.ndim not in (3, 4):
             raise ValueError(f"segments must have shape (b, H, W), or (b, s, H, W) bool, got {tuple(segments.shape)}")
         projection = self.project(features, segments.shape[-2:])
-        return SAMPoolingOutput(self.criterion(projection, segments, num_segments), projection)
+        return SAMPoolingOutput(self.criterion(projection, segments), projection)
 
     def project(self, features: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
         """Return the projection (b, proj_channels, H, W) at ``size``; it needs no segments."""

@@ -1,7 +1,5 @@
 """Segment regularisation as a module (thesis, eq. 4.4 to 4.7)."""
 
-from typing import Any
-
 from torch import Tensor
 
 from correspondence_losses._checks import check_positive
@@ -35,9 +33,8 @@ class SegmentRegularizationLoss(ModuleWithSettings):
     Args:
         beta: The distance that the means of two segments should keep in each channel; above 0.
         ignore_index: The label that means "no segment", or ``None``. Stacks of masks have no such label.
-        num_segments: A bound on the labels, which lie in [0, num_segments); a call may give its own. By default it is
-            the largest label of each call plus one, which synchronises with the device; ``torch.compile`` needs the
-            bound.
+        num_segments: A bound on the labels, which lie in [0, num_segments). By default it is the largest label of each
+            call plus one, which synchronises with the device; ``torch.compile`` needs the bound.
         channel_reduction: ``"mean"`` over the channels, or their ``"sum"``, as eq. 4.7 is printed (its text says
             mean).
         reduction: ``"none"`` (one value for each image), ``"mean"`` or ``"sum"`` over the images.
@@ -82,13 +79,13 @@ class SegmentRegularizationLoss(ModuleWithSettings):
         self.channel_reduction = channel_reduction
         self.reduction = reduction
 
-    def forward(self, features: Tensor, segments: Tensor, num_segments: int | None = None) -> Tensor:
+    def forward(self, features: Tensor, segments: Tensor) -> Tensor:
         """Return the loss, the sum of :meth:`terms`."""
-        return segment_regularization_loss(features, segments, **self._settings_of_a_call(num_segments))
+        return segment_regularization_loss(features, segments, **self.settings())
 
     def terms(self, features: Tensor, segments: Tensor, num_segments: int | None = None) -> SegmentRegularizationTerms:
-        """Return the invariance and the separation term."""
-        return segment_regularization_terms(features, segments, **self._settings_of_a_call(num_segments))
-
-    def _settings_of_a_call(self, num_segments: int | None) -> dict[str, Any]:
-        return self.settings() if num_segments is None else {**self.settings(), "num_segments": num_segments}
+        """Return the invariance and the separation term; ``num_segments`` is a bound for this call alone."""
+        settings = self.settings()
+        if num_segments is not None:
+            settings["num_segments"] = num_segments
+        return segment_regularization_terms(features, segments, **settings)
