@@ -176,12 +176,15 @@ def _label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tu
 
         counts, means, squares = _triton_segments.label_statistics(features, labels, num_segments)
     elif _in_one_piece(features):
-        # A conversion at the end, of what has the dtype already, would be compiled to a gradient of 0 by PyTorch 2.11.
         counts, means, squares = _dense_statistics(features.to(dtype), labels, num_segments)
     else:
-        exact = _cpu_segments.label_statistics(features, labels, num_segments)
-        counts, means, squares = (table.to(dtype) for table in exact)
-    return counts.squeeze(1), means, squares
+        counts, means, squares = _cpu_segments.label_statistics(features, labels, num_segments)
+    return _converted(counts.squeeze(1), dtype), _converted(means, dtype), _converted(squares, dtype)
+
+
+def _converted(table: Tensor, dtype: torch.dtype) -> Tensor:
+    # PyTorch 2.11 compiles a function that ends with a conversion to the dtype that is there to a gradient of 0.
+    return table if table.dtype == dtype else table.to(dtype)
 
 
 def _dense_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -215,7 +218,7 @@ def _mask_statistics(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, T
     offsets = sums / counts.clamp(min=1).unsqueeze(1)
     means = (centre + offsets) * (counts > 0).unsqueeze(1)
     squares = (squares - sums * offsets).clamp(min=0)
-    return counts.to(dtype), means.to(dtype), squares.to(dtype)
+    return _converted(counts, dtype), _converted(means, dtype), _converted(squares, dtype)
 
 
 def _mask_gradient(features: Tensor, masks: Tensor, offsets: Tensor, slopes: Tensor) -> Tensor:

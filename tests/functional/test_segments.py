@@ -254,9 +254,10 @@ def test_autocast_changes_nothing() -> None:
     torch.testing.assert_close(inside, segment_statistics(features, masks), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("as_masks", [False, True])
-def test_compiles_as_one_graph(as_masks: bool) -> None:
-    features = torch.randn(2, 3, 9, 7, requires_grad=True)
+def test_compiles_as_one_graph(as_masks: bool, dtype: torch.dtype) -> None:
+    features = torch.randn(2, 3, 9, 7, dtype=dtype, requires_grad=True)
     labels = torch.randint(0, 4, (2, 9, 7))
     segments = torch.nn.functional.one_hot(labels, 4).movedim(-1, 1).bool() if as_masks else labels
 
