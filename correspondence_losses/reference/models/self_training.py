@@ -168,7 +168,7 @@ class SelfTrainingModel(SegmentationModel):
 
     def _check_collapse(self, pseudo_objects: Tensor, label_objects: Tensor) -> None:
         """Count batches whose pseudo labels show too little, and stop if the call before this one found too many."""
-        counted, self._counted = self._counted, None
+        counted = self._counted
         collapsed = pseudo_objects < self.plan.least_objects * label_objects
         self.collapsed_batches.copy_((self.collapsed_batches + 1) * collapsed)
         self._counted = HostCopy(torch.stack([self.collapsed_batches.float(), pseudo_objects, label_objects]))
