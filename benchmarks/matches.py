@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.workload import Case, Floor, Workload, copying, counted, seeded
-from correspondence_losses import ViewGrid, feature_matches, location_matches
+from correspondence_losses import Matches, ViewGrid, feature_matches, location_matches
 
 _NUM_MATCHES = 20
 _PRODUCT_ROWS = 256
@@ -16,8 +16,8 @@ def location(height: int, width: int) -> Case:
     a, b = (ViewGrid.from_boxes(box, (height, width)) for box in boxes)
     points_a, points_b = a.points.flatten(1, 2), b.points.flatten(1, 2)
     return Case(
-        lambda: (location_matches(a, b, _NUM_MATCHES).distance.sort().values,),
-        lambda: (_closest(torch.cdist(points_a, points_b, compute_mode="donot_use_mm_for_euclid_dist")),),
+        lambda: _found(location_matches(a, b, _NUM_MATCHES)),
+        lambda: _closest(torch.cdist(points_a, points_b, compute_mode="donot_use_mm_for_euclid_dist")),
         lambda: copying([points_a, points_b]),
     )
 
@@ -26,8 +26,8 @@ def features(height: int, width: int, channels: int) -> Case:
     """Two dense maps."""
     a, b = _maps(height, width, channels)
     return Case(
-        lambda: (feature_matches(a, b, _NUM_MATCHES).distance.sort().values,),
-        lambda: (_closest(torch.cdist(a.flatten(2).mT, b.flatten(2).mT)),),
+        lambda: _found(feature_matches(a, b, _NUM_MATCHES)),
+        lambda: _closest(torch.cdist(a.flatten(2).mT, b.flatten(2).mT)),
         lambda: _products(a, b),
     )
 
@@ -60,10 +60,16 @@ def _maps(height: int, width: int, channels: int) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def _closest(distances: Tensor) -> Tensor:
-    """The smallest distances of all cells to their nearest, in ascending order."""
-    nearest = distances.topk(1, dim=2, largest=False).values.squeeze(2)
-    return nearest.topk(_NUM_MATCHES, dim=1, largest=False).values
+def _found(matches: Matches) -> tuple[Tensor, Tensor, Tensor]:
+    return matches.index_a, matches.index_b, matches.distance
+
+
+def _closest(distances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The closest pairs of a cell and its nearest: both cells and their distance, in row-major order of the first."""
+    nearest = distances.topk(1, dim=2, largest=False)
+    closest = nearest.values.squeeze(2).topk(_NUM_MATCHES, dim=1, largest=False)
+    index_a, order = closest.indices.sort(dim=1)
+    return index_a, nearest.indices.squeeze(2).gather(1, index_a), closest.values.gather(1, order)
 
 
 _QUICK_MAP = {"height": 12, "width": 16}

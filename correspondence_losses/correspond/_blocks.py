@@ -6,7 +6,7 @@ import torch
 
 # On a CPU a block should stay in the cache between its product and its reduction; elsewhere it should be large enough
 # to keep the device busy.
-_CPU_PAIRS = 2**22
+_CPU_PAIRS = 2**21
 _DEVICE_PAIRS = 2**24
 _ROWS = 128
 

@@ -8,7 +8,7 @@ from correspondence_losses._triton import use_triton
 from correspondence_losses.correspond._blocks import pair_blocks
 from correspondence_losses.correspond.matches import Matches, check_map_pair, keep_closest
 
-_RUN = 32
+_RUN = 64
 
 
 @torch.no_grad()
@@ -84,8 +84,13 @@ def _nearest(a: Tensor, b: Tensor) -> Tensor:
         if len(blocks) == 1:
             return _argmax(torch.baddbmm(squares, a.mT, b, beta=-0.5))
         nearest = torch.empty(a.shape[0], a.shape[2], dtype=torch.int64, device=a.device)
+        # All blocks in the memory of the first: the pages of fresh memory would cost a quarter of the search.
+        first = nearest[blocks[0]]
+        memory = b.new_empty(first.numel() * b.shape[2])
         for samples, cells in blocks:
-            scores = torch.baddbmm(squares[samples], a[samples, :, cells].mT, b[samples], beta=-0.5)
+            rows = a[samples, :, cells].mT
+            scores = memory[: rows.shape[0] * rows.shape[1] * b.shape[2]].view(*rows.shape[:2], -1)
+            torch.baddbmm(squares[samples], rows, b[samples], beta=-0.5, out=scores)
             nearest[samples, cells] = _argmax(scores)
     return nearest
 
@@ -94,16 +99,17 @@ def _argmax(scores: Tensor) -> Tensor:
     """The first argmax of the last dimension.
 
     A maximum vectorises where an argmax does not, so the maximum of each run of columns is taken first, and the
-    argmax of the runs and of the columns of the best one after it.
+    argmax of the runs and of the columns of the best one after it. ``max`` finds an argmax in half of the time of
+    ``argmax``.
     """
     columns = scores.shape[-1]
     if columns < 8 * _RUN:
-        return scores.argmax(dim=-1)
+        return scores.max(dim=-1).indices
     whole = columns // _RUN * _RUN
     maxima = scores[..., :whole].reshape(*scores.shape[:-1], -1, _RUN).amax(dim=-1)
     if whole < columns:
         maxima = torch.cat([maxima, scores[..., whole:].amax(dim=-1, keepdim=True)], dim=-1)
     run = torch.arange(_RUN, device=scores.device)
-    candidates = (maxima.argmax(dim=-1, keepdim=True) * _RUN + run).clamp(max=columns - 1)
-    best = scores.gather(-1, candidates).argmax(dim=-1, keepdim=True)
+    candidates = (maxima.max(dim=-1, keepdim=True).indices * _RUN + run).clamp(max=columns - 1)
+    best = scores.gather(-1, candidates).max(dim=-1, keepdim=True).indices
     return candidates.gather(-1, best).squeeze(-1)

@@ -106,7 +106,9 @@ def test_no_gradient_is_recorded():
     assert not feature_matches(features, features, 2).distance.requires_grad
 
 
-def test_compiles_to_one_graph():
+@pytest.mark.parametrize("pairs", [2**21, 50])
+def test_compiles_to_one_graph(pairs, monkeypatch):
+    monkeypatch.setattr(_blocks, "_CPU_PAIRS", pairs)
     map_a, map_b = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 3, 3)
     compiled = torch.compile(feature_matches, fullgraph=True, backend="aot_eager")
     for got, expected in zip(compiled(map_a, map_b, 20), feature_matches(map_a, map_b, 20), strict=True):
