@@ -142,6 +142,8 @@ VALUES = [
     Value("ViewGrid", boxes(boxes=torch.zeros(1, 5)), ValueError, r"boxes must have shape \(1, 4\)"),
     Value("ViewGrid", boxes(boxes=torch.tensor([[4, 0, 4, 8]])), ValueError, "boxes must have left < right"),
     Value("ViewGrid", boxes(boxes=torch.full((1, 4), torch.nan)), ValueError, "boxes must have left < right"),
+    Value("ViewGrid", boxes(boxes=torch.tensor([[0, 0, torch.inf, 8]])), ValueError, "and a finite area, got"),
+    Value("ViewGrid", boxes(boxes=torch.tensor([[9, 0, 4, 8]], dtype=torch.uint8)), ValueError, "boxes must have left"),
     Value("ViewGrid", boxes(boxes=[[0, 0, 8, 8]]), TypeError, r"boxes must be a torch\.Tensor, got list"),
     Value("ViewGrid", boxes(horizontal_flip=torch.tensor([1])), TypeError, "horizontal_flip must be a bool tensor"),
     Value("ViewGrid", boxes(vertical_flip=mask(2)), ValueError, r"vertical_flip must have shape \(1,\)"),

@@ -56,19 +56,20 @@ def location_matches(grid_a: ViewGrid, grid_b: ViewGrid, num_matches: int) -> Ma
     index_b, squared_distance = nearest(grid_a, grid_b, dtype)
     if not grid_a.axis_aligned:
         squared_distance = squared_distance.masked_fill(~grid_a.valid.flatten(1), torch.inf)
-    return keep_closest(index_b, squared_distance, num_matches)
+    return keep_closest(index_b, squared_distance, num_matches, finite=grid_a.axis_aligned and grid_b.axis_aligned)
 
 
 def _nearest_in_crop(grid_a: ViewGrid, grid_b: ViewGrid, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     points = grid_a.points.to(dtype)
     columns, rows = grid_b.points[:, 0, :, 0].to(dtype), grid_b.points[:, :, 0, 1].to(dtype)
     if grid_a.axis_aligned:
-        column, x_squared = (found[:, None, :] for found in _nearest_of_centres(points[:, 0, :, 0], columns))
-        row, y_squared = (found[:, :, None] for found in _nearest_of_centres(points[:, :, 0, 1], rows))
+        column, x_squared = (found.unsqueeze(1) for found in _nearest_of_centres(points[:, 0, :, 0], columns))
+        row, y_squared = (found.unsqueeze(2) for found in _nearest_of_centres(points[:, :, 0, 1], rows))
     else:
         column, x_squared = _nearest_on_axis(points[..., 0], columns)
         row, y_squared = _nearest_on_axis(points[..., 1], rows)
-    return (row * grid_b.valid.shape[2] + column).flatten(1), (x_squared + y_squared).flatten(1)
+    index = torch.add(column, row, alpha=grid_b.valid.shape[2])
+    return index.flatten(1), (x_squared + y_squared).flatten(1)
 
 
 def _nearest_of_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +77,7 @@ def _nearest_of_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 
     All n m distances: along one axis they are about as many as a map has cells.
     """
-    squared, index = (x[:, :, None] - centres[:, None, :]).square().min(dim=-1)
+    squared, index = (x.unsqueeze(2) - centres.unsqueeze(1)).square_().min(dim=-1)
     return index, squared
 
 

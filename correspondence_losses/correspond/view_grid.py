@@ -63,8 +63,8 @@ class ViewGrid(NamedTuple):
 
         Raises:
             TypeError: If a flip is not boolean, or a size not an integer.
-            ValueError: If the boxes are not ``(b, 4)``, a box in host memory has no area, a flip is not ``(b,)``, or
-                a size is below 1.
+            ValueError: If the boxes are not ``(b, 4)``, a box in host memory has no finite area, a flip is not
+                ``(b,)``, or a size is below 1.
 
         Example:
             >>> import torch
@@ -83,8 +83,8 @@ class ViewGrid(NamedTuple):
                 check_bool(name, flip)
                 check_shape(name, flip, (len(boxes),), "one for each box")
                 check_same_device(name, flip, "boxes", boxes)
-        _check_areas(boxes)
         boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+        _check_areas(boxes)
         left, top, right, bottom = boxes.unbind(-1)
         x = _centres(left, right, width, horizontal_flip)
         y = _centres(top, bottom, height, vertical_flip)
@@ -244,5 +244,6 @@ def _check_areas(boxes: Tensor) -> None:
     # Values are looked at only where this stalls no device and breaks no graph.
     if boxes.device.type != "cpu" or torch.compiler.is_compiling():
         return
-    if not (boxes[:, :2] < boxes[:, 2:]).all():
-        raise ValueError("boxes must have left < right and top < bottom, got a box without area")
+    sides = boxes[:, 2:] - boxes[:, :2]
+    if not ((sides > 0) & (sides < torch.inf)).all():
+        raise ValueError("boxes must have left < right and top < bottom, and a finite area, got a box without one")
