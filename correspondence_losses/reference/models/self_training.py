@@ -126,6 +126,7 @@ class SelfTrainingModel(SegmentationModel):
         terms = ["mixed", "sure", "pseudo_objects", "label_objects"]
         return terms if self.plan.mask_weight == 0 else [*terms, "masked"]
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # weights that are exchanged cannot be followed
     @torch.no_grad()
     def _pseudo_probabilities(self, batch: Mapping[str, Any], teacher: Teacher) -> Tensor:
         """Return the teacher's class probabilities (b, c, H, W) of the unlabelled images, after the vote."""
@@ -166,6 +167,7 @@ class SelfTrainingModel(SegmentationModel):
             return confidence.new_full((num_classes,), self.plan.threshold)
         return class_thresholds(confidence, classes, num_classes, self.plan.threshold)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it reads values
     def _check_collapse(self, pseudo_objects: Tensor, label_objects: Tensor) -> None:
         """Count batches whose pseudo labels show too little, and stop if the call before this one found too many."""
         counted = self._counted

@@ -37,7 +37,7 @@ from correspondence_losses.reference.streams.batches import StepSampler, loader
 __all__ = ["PLACE", "check_same_settings", "launch", "run"]
 
 PLACE = {
-    "scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every", "logger",
+    "scenes_folder", "output", "overwrite", "masks", "renders", "num_workers", "checkpoint_every", "logger", "compile",
     "prediction_scales", "prediction_mirror", "prediction_votes", "prediction_object_threshold",
 }  # fmt: skip
 """Settings of where and how a run is computed and predicted with, which may change when it is continued."""
@@ -139,7 +139,10 @@ class _Run:
             model, stages, backbone_lr_scale=settings.backbone_lr_scale, layer_decay=settings.layer_decay
         )
         # Set up one after the other, since a model that is sharded has other parameters afterwards.
-        self.model: Any = fabric.setup_module(_with_joint_statistics(fabric, model))
+        model = _with_joint_statistics(fabric, model)
+        if settings.compile:  # what is called to train, and nothing of what predicts
+            model.forward = torch.compile(model.forward)
+        self.model: Any = fabric.setup_module(model)
         for method in self.task.methods:
             self.model.mark_forward_method(method)
         optimizer = create_optimizer(
