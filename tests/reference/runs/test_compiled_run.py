@@ -8,25 +8,22 @@ import pytest
 import torch
 from runs import TINY, training_rows
 
-from correspondence_losses.correspond import MultiCrop
 from correspondence_losses.reference.experiments import (
     CUTSettings,
     FamilySettings,
     SelfTrainingSettings,
-    VICRegLSettings,
 )
 from correspondence_losses.reference.runs.run import run
 from correspondence_losses.reference.segments import FelzenszwalbSegmenter
 
 SHORT: dict[str, Any] = {**TINY, "evaluation": None, "epochs": 1, "steps_per_epoch": 3, "learning_rate": 1e-3}
-SEGMENTER = FelzenszwalbSegmenter(scale=50, min_size=20)
-# Weights that are exchanged in a step, matches and views, and two networks against each other.
+# Weights that are exchanged in a step, and two networks against each other.
 FAMILIES: dict[str, tuple[type[FamilySettings], dict[str, Any]]] = {
     "self_training": (
         SelfTrainingSettings,
         {
             "fpn_channels": 8,
-            "segmenter": SEGMENTER,
+            "segmenter": FelzenszwalbSegmenter(scale=50, min_size=20),
             "sam_weight": 0.05,
             "votes": True,
             "mask_weight": 1.0,
@@ -34,20 +31,6 @@ FAMILIES: dict[str, tuple[type[FamilySettings], dict[str, Any]]] = {
             "weight_average": 0.9,
             "supervised_epochs": 0,
             "least_objects": 0.0,
-        },
-    ),
-    "vicregl": (
-        VICRegLSettings,
-        {
-            "training": "joint",
-            "arrangement": "unpaired",
-            "vicregl_weight": 0.1,
-            "sam_weight": 0.2,
-            "crops": MultiCrop(num_small=2, large_size=64, small_size=32),
-            "projector_channels": (16, 8),
-            "expander_channels": (32, 16),
-            "segmenter": SEGMENTER,
-            "batch_size": 2,
         },
     ),
     "cut": (CUTSettings, {"channels": 8, "num_blocks": 2, "num_places": 16, "image_size": (32, 40)}),
