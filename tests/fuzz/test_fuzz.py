@@ -9,7 +9,7 @@ from fuzz_targets import TARGETS
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a fork server and limits on resources")
 
-SEEDS = range(16)
+SEEDS = range(32)
 
 
 def test_damaged_files_are_read_or_refused_by_name() -> None:
