@@ -1,5 +1,7 @@
 """Bilinear resizing of feature maps."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,23 +13,44 @@ def upsample(feature_map: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     On an accelerator it is two matrix products, which are several times as fast, and whose gradient needs no atomic
     additions.
     """
-    if feature_map.device.type == "cpu":
-        return F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)
-    return by_products(feature_map, size)
+    return sum_upsampled([feature_map], size)
 
 
-def by_products(feature_map: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """The same by products, with the channels innermost if they are so in the map."""
-    b, c, h, w = feature_map.shape
-    height, width = size
-    rows, columns = _weights(h, height, feature_map), _weights(w, width, feature_map)
-    if feature_map.is_contiguous(memory_format=torch.channels_last):
-        pixels = feature_map.permute(0, 2, 3, 1)
-        tall = torch.bmm(rows.expand(b, -1, -1), pixels.reshape(b, h, w * c))
-        resized = torch.bmm(columns.expand(b * height, -1, -1), tall.view(b * height, w, c))
+def sum_upsampled(feature_maps: Sequence[Tensor], size: tuple[int, int] | torch.Size) -> Tensor:
+    """Return the sum of maps (b, c, h_i, w_i), each at another size.
+
+    On an accelerator the result is a view: changed in place, autograd would copy its gradient to and fro.
+    """
+    if feature_maps[0].device.type != "cpu":
+        return by_products(feature_maps, size)
+    result = F.interpolate(feature_maps[0], size=size, mode="bilinear", align_corners=False)
+    for maps in feature_maps[1:]:
+        result += F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    return result
+
+
+def by_products(feature_maps: Sequence[Tensor], size: tuple[int, int] | torch.Size) -> Tensor:
+    """The same by products, with the channels innermost if they are so in all maps.
+
+    The last product, at the new size, is one for all maps: it sums over the rows or columns of each of them.
+    """
+    (b, c), (height, width) = feature_maps[0].shape[:2], size
+    rows = [_weights(maps.shape[2], height, maps) for maps in feature_maps]
+    columns = [_weights(maps.shape[3], width, maps) for maps in feature_maps]
+    if all(maps.is_contiguous(memory_format=torch.channels_last) for maps in feature_maps):
+        tall = [
+            torch.bmm(weights.expand(b, -1, -1), maps.permute(0, 2, 3, 1).reshape(b, maps.shape[2], -1))
+            for maps, weights in zip(feature_maps, rows, strict=True)
+        ]
+        pixels = torch.cat([maps.view(b * height, -1, c) for maps in tall], dim=1)
+        resized = torch.bmm(torch.cat(columns, dim=1).expand(b * height, -1, -1), pixels)
         return resized.view(b, height, width, c).permute(0, 3, 1, 2)
-    wide = torch.mm(feature_map.reshape(b * c * h, w), columns.mT)
-    return torch.bmm(rows.expand(b * c, -1, -1), wide.view(b * c, h, width)).view(b, c, height, width)
+    wide = [
+        torch.mm(maps.reshape(-1, maps.shape[3]), weights.mT).view(b * c, -1, width)
+        for maps, weights in zip(feature_maps, columns, strict=True)
+    ]
+    resized = torch.bmm(torch.cat(rows, dim=1).expand(b * c, -1, -1), torch.cat(wide, dim=1))
+    return resized.view(b, c, height, width)
 
 
 def _weights(old: int, new: int, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from correspondence_losses._checks import check_channels, check_count, check_feature_maps, check_size
 from correspondence_losses._settings import ModuleWithSettings
-from correspondence_losses.blocks._upsample import upsample
+from correspondence_losses.blocks._upsample import sum_upsampled, upsample
 from correspondence_losses.blocks.head_output import HeadOutput
 
 __all__ = ["FPNFusionHead"]
@@ -82,7 +82,8 @@ class FPNFusionHead(ModuleWithSettings):
         """Return the logits and the fused features at ``size``, and the levels of the pyramid."""
         check_size("size", size)
         pyramid = self.pyramid(features)
-        fused = self._fuse(pyramid, size).relu_()
+        fused = self._fuse(pyramid, size)
+        fused = fused.relu_() if fused.device.type == "cpu" else fused.relu()  # see sum_upsampled
         return HeadOutput(self.classifier(fused), fused, tuple(pyramid))
 
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -99,10 +100,9 @@ class FPNFusionHead(ModuleWithSettings):
     def _fuse(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         weights = self.fusion.weight.chunk(len(levels), dim=1)
         # The bias, added once and at the coarsest level, is upsampled with it unchanged.
-        fused = upsample(F.conv2d(levels[-1], weights[-1], self.fusion.bias), size)
-        for level, weight in zip(levels[:-1], weights[:-1], strict=True):
-            fused += upsample(F.conv2d(level, weight), size)
-        return fused
+        fused = [F.conv2d(levels[-1], weights[-1], self.fusion.bias)]
+        fused += [F.conv2d(level, weight) for level, weight in zip(levels[:-1], weights[:-1], strict=True)]
+        return sum_upsampled(fused, size)
 
 
 class _PointwiseConvolution(nn.Conv2d):

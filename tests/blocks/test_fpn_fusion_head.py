@@ -1,11 +1,14 @@
 """FPNFusionHead against the literal fusion block: upsample every level, concatenate, convolve."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from correspondence_losses.blocks import FPNFusionHead
 
@@ -60,6 +63,28 @@ def test_odd_sizes_autocast_and_compile() -> None:
     torch.testing.assert_close(tuple(torch.compile(head, fullgraph=True)(maps, (51, 67))), tuple(output))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert head(maps, (51, 67)).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_on_an_accelerator_no_gradient_of_full_size_is_copied(memory_format: torch.memory_format) -> None:
+    # A change in place of what is a view there takes two copies and two clones in the backward pass.
+    copied: list[str] = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if func.overloadpacket.__name__ in ("clone", "copy_") and result.numel() >= 2 * 6 * 32 * 48:
+                copied.append(f"{func}: {tuple(result.shape)}")
+            return result
+
+    with torch.device("meta"):
+        head = FPNFusionHead([4, 8], 3, fpn_channels=6)
+        maps = [torch.empty(2, 4, 16, 24), torch.empty(2, 8, 8, 12)]
+    maps = [feature_map.contiguous(memory_format=memory_format).requires_grad_() for feature_map in maps]
+    with Copies():
+        output = head(maps, (32, 48))
+        (output.logits.sum() + output.features.square().sum()).backward()
+    assert not copied
 
 
 def test_takes_the_maps_of_a_timm_backbone() -> None:
