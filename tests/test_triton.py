@@ -32,8 +32,8 @@ def test_in_the_interpreter() -> None:
 
 
 POINTERS = {
-    *("features", "labels", "order", "bounds", "last_chunks", "sums", "squares", "counts", "means", "deviations"),
-    *("offsets", "slopes", "result", "a", "b", "bias"),
+    *("features", "labels", "order", "bounds", "sums", "squares", "counts", "means", "deviations"),
+    *("offsets", "slopes", "result", "present", "num_close", "weights", "a", "b", "bias"),
 }
 
 
@@ -46,22 +46,28 @@ def test_compiles_for_a_gpu(dtype: str, capability: int) -> None:
     from triton.compiler import ASTSource
 
     from correspondence_losses.correspond import _triton_nearest
-    from correspondence_losses.functional import _triton_segments
+    from correspondence_losses.functional import _triton_pairs, _triton_segments
 
     blocks = {"BLOCK_CHANNELS": 8, "BLOCK_PIXELS": 128}
+    chunks = {"BLOCK_CHANNELS": 8, "CHUNK": 1024, "SEGMENTS": 64}
     pairs = {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": 64, "BLOCK_CHANNELS": 32}
     for kernel, constants, given in (
-        (_triton_segments._sums_kernel, {**blocks, "CHUNK": 1024, "SEGMENTS": 64}, {"features"}),
-        (_triton_segments._statistics_kernel, {"BLOCK_CHANNELS": 8}, {"features"}),
+        (_triton_segments._sums_kernel, chunks, {"features"}),
+        (_triton_segments._statistics_kernel, chunks, {"features"}),
         (_triton_segments._gradient_kernel, blocks, {"features", "result"}),
+        (_triton_pairs._close_pairs_kernel, {"SEGMENTS": 64}, set()),
         (_triton_nearest._best_columns_kernel, pairs, set()),
     ):
 
         def kind(name: str, kernel: Any = kernel, given: set[str] = given) -> str:
             if name not in POINTERS:
-                return "i32"
+                return "fp32" if name == "beta" else "i32"
+            if name == "present":
+                return "*i1"
+            if name == "order":
+                return "*i32"
             is_index = name == "result" and kernel is _triton_nearest._best_columns_kernel
-            if is_index or name in ("labels", "order", "bounds", "last_chunks"):
+            if is_index or name in ("labels", "bounds"):
                 return "*i64"
             return f"*{dtype}" if name in given else "*fp32"
 
@@ -195,3 +201,26 @@ def test_a_nan_keeps_to_the_cells_that_there_are(monkeypatch: pytest.MonkeyPatch
     matches = feature_matches(map_a, map_b, 4)
     assert matches.index_b.eq(0).all()
     assert matches.distance.isnan().all()
+
+
+@needs_kernels
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 17), (1, 5, 64)])
+def test_close_pairs(shape: tuple[int, ...]) -> None:
+    from correspondence_losses.functional import _triton_pairs
+    from correspondence_losses.functional.segment_regularization import _close_pairs
+
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randint(-6, 7, shape, generator=generator).float() / 4  # many are equal, or beta apart
+    present = torch.rand(shape[0], shape[2], generator=generator) < 0.8
+    got = _triton_pairs.close_pairs(means.to(DEVICE), present.to(DEVICE), 0.5)
+    torch.testing.assert_close([part.cpu() for part in got], list(_close_pairs(means, present, 0.5)), rtol=0, atol=0)
+
+
+@needs_kernels
+def test_vmap_and_func_grad(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.randn(3, 1, 2, 4, 5, device=DEVICE)
+    segments = torch.arange(20, device=DEVICE).view(1, 4, 5) % 4
+    criterion = SegmentRegularizationLoss(num_segments=4)
+    gradients = torch.vmap(torch.func.grad(criterion), in_dims=(0, None))
+    got, expected = both_ways(lambda: gradients(features, segments), monkeypatch)
+    torch.testing.assert_close(got, expected)

@@ -10,8 +10,11 @@ from torch import Tensor
 
 # A segment is read in chunks of so many pixels, whose sums are added in a fixed order: atomic additions have none.
 _CHUNK = 1024
+# Of so many channels at a time, whose values are then neighbours in memory if the channels are innermost.
+_CHUNK_CHANNELS = {"pixels innermost": 2, "channels innermost": 16}
 _BLOCK_PIXELS = 128
 _MOST_BLOCK_CHANNELS = 8
+_LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32)  # the smaller the labels, the faster they are sorted
 
 
 def label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -22,28 +25,29 @@ def label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tup
     for a chunk, in float64 over the chunks.
     """
     (b, d, n), device = features.shape, features.device
-    keys = labels.to(torch.int16) if num_segments < 2**15 else labels.to(torch.int32)
-    keys, order = keys.sort(dim=1, stable=True)
-    segments = torch.arange(num_segments + 1, dtype=keys.dtype, device=device).expand(b, -1).contiguous()
+    small = next(dtype for dtype in _LABEL_DTYPES if num_segments <= torch.iinfo(dtype).max)
+    keys, order = labels.to(small).sort(dim=1, stable=True)
+    order = order.to(torch.int32)
+    segments = torch.arange(num_segments + 1, dtype=small, device=device).expand(b, -1).contiguous()
     bounds = torch.searchsorted(keys, segments)  # where in the order each segment begins
-    last_chunks = ((bounds.diff(dim=1) + _CHUNK - 1) // _CHUNK).cumsum(1)
 
     num_chunks = n // _CHUNK + num_segments
+    layout = "pixels innermost" if features.stride(2) <= features.stride(1) else "channels innermost"
+    chunk_channels = _CHUNK_CHANNELS[layout]
+    of_bounds = {"SEGMENTS": triton.next_power_of_2(num_segments), "CHUNK": _CHUNK}
     sums, squares = features.new_empty(2, b, num_chunks, d, dtype=torch.float32)
     counts = features.new_empty(b, 1, num_segments, dtype=torch.float32)
     means, deviations = features.new_empty(2, b, d, num_segments, dtype=torch.float32)
     block_channels = min(triton.next_power_of_2(d), _MOST_BLOCK_CHANNELS)
-    blocks = triton.cdiv(d, block_channels)
     with torch.cuda.device_of(features):
-        _sums_kernel[num_chunks, blocks, b](
-            features, order, bounds, last_chunks, sums, squares, d, n, num_segments, num_chunks, *features.stride(),
-            CHUNK=_CHUNK, BLOCK_PIXELS=_BLOCK_PIXELS, BLOCK_CHANNELS=block_channels,
-            SEGMENTS=triton.next_power_of_2(num_segments),
+        _sums_kernel[num_chunks, triton.cdiv(d, chunk_channels), b](
+            features, order, bounds, sums, squares, d, n, num_segments, num_chunks, *features.stride(),
+            BLOCK_CHANNELS=chunk_channels, **of_bounds, num_warps=2 * chunk_channels if chunk_channels < 4 else 8,
         )  # fmt: skip
-        _statistics_kernel[num_segments, blocks, b](
-            features, order, bounds, last_chunks, sums, squares, counts, means, deviations,
+        _statistics_kernel[num_segments, triton.cdiv(d, block_channels), b](
+            features, order, bounds, sums, squares, counts, means, deviations,
             d, n, num_segments, num_chunks, *features.stride(),
-            BLOCK_CHANNELS=block_channels,
+            BLOCK_CHANNELS=block_channels, **of_bounds,
         )  # fmt: skip
     return counts, means, deviations
 
@@ -68,7 +72,6 @@ def _sums_kernel(
     features,
     order,
     bounds,
-    last_chunks,
     sums,
     squares,
     num_channels,
@@ -78,41 +81,43 @@ def _sums_kernel(
     image_stride,
     channel_stride,
     pixel_stride,
-    CHUNK: tl.constexpr,
-    BLOCK_PIXELS: tl.constexpr,
-    BLOCK_CHANNELS: tl.constexpr,
     SEGMENTS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BLOCK_CHANNELS: tl.constexpr,
 ):
     """The sums of a chunk of a segment's pixels."""
     chunk = tl.program_id(0)
     channels = tl.program_id(1).to(tl.int64) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
     image = tl.program_id(2).to(tl.int64)
     is_channel = channels < num_channels
-    every = tl.arange(0, SEGMENTS)
-    ends = tl.load(last_chunks + image * num_segments + every, mask=every < num_segments, other=num_chunks + 1)
-    segment = tl.sum((ends <= chunk).to(tl.int32))
+    of_image = bounds + image * (num_segments + 1)
+    chunks = _chunks_of_segments(of_image, num_segments, SEGMENTS, CHUNK)
+    segment = tl.sum((tl.cumsum(chunks) <= chunk).to(tl.int32))
     if segment < num_segments:
-        before = tl.load(last_chunks + image * num_segments + segment - 1, mask=segment > 0, other=0)
-        of_image = bounds + image * (num_segments + 1) + segment
-        start, stop = tl.load(of_image), tl.load(of_image + 1)
+        before = tl.sum(tl.where(tl.arange(0, SEGMENTS) < segment, chunks, 0))
+        start, stop = tl.load(of_image + segment), tl.load(of_image + segment + 1)
         of_channels = features + image * image_stride + channels[:, None] * channel_stride
-        reference = tl.load(order + image * num_pixels + start)
+        reference = tl.load(order + image * num_pixels + start).to(tl.int64)
         reference = tl.load(of_channels + reference * pixel_stride, mask=is_channel[:, None], other=0).to(tl.float32)
-        total = tl.zeros((BLOCK_CHANNELS, BLOCK_PIXELS), tl.float32)
-        total_squares = tl.zeros((BLOCK_CHANNELS, BLOCK_PIXELS), tl.float32)
-        first = start + (chunk - before) * CHUNK
-        for offset in range(0, CHUNK, BLOCK_PIXELS):
-            places = first + offset + tl.arange(0, BLOCK_PIXELS)
-            is_pixel = places < stop
-            pixels = tl.load(order + image * num_pixels + places, mask=is_pixel, other=0)
-            inside = is_channel[:, None] & is_pixel[None, :]
-            values = tl.load(of_channels + pixels[None, :] * pixel_stride, mask=inside, other=0).to(tl.float32)
-            difference = tl.where(inside, values - reference, 0)
-            total += difference
-            total_squares += difference * difference
+        places = start + (chunk - before) * CHUNK + tl.arange(0, CHUNK)
+        is_pixel = places < stop
+        pixels = tl.load(order + image * num_pixels + places, mask=is_pixel, other=0).to(tl.int64)
+        inside = is_channel[:, None] & is_pixel[None, :]
+        values = tl.load(of_channels + pixels[None, :] * pixel_stride, mask=inside, other=0).to(tl.float32)
+        difference = tl.where(inside, values - reference, 0)
         places = (image * num_chunks + chunk) * num_channels + channels
-        tl.store(sums + places, tl.sum(total, axis=1), mask=is_channel)
-        tl.store(squares + places, tl.sum(total_squares, axis=1), mask=is_channel)
+        tl.store(sums + places, tl.sum(difference, axis=1), mask=is_channel)
+        tl.store(squares + places, tl.sum(difference * difference, axis=1), mask=is_channel)
+
+
+@triton.jit
+def _chunks_of_segments(bounds, num_segments, SEGMENTS: tl.constexpr, CHUNK: tl.constexpr):
+    """How many chunks each segment has."""
+    segments = tl.arange(0, SEGMENTS)
+    is_segment = segments < num_segments
+    starts = tl.load(bounds + segments, mask=is_segment, other=0)
+    stops = tl.load(bounds + segments + 1, mask=is_segment, other=0)
+    return tl.cdiv(stops - starts, CHUNK)
 
 
 @triton.jit
@@ -120,7 +125,6 @@ def _statistics_kernel(
     features,
     order,
     bounds,
-    last_chunks,
     sums,
     squares,
     counts,
@@ -133,6 +137,8 @@ def _statistics_kernel(
     image_stride,
     channel_stride,
     pixel_stride,
+    SEGMENTS: tl.constexpr,
+    CHUNK: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
     """The statistics of a segment, of the sums of its chunks."""
@@ -140,19 +146,20 @@ def _statistics_kernel(
     channels = tl.program_id(1).to(tl.int64) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
     image = tl.program_id(2).to(tl.int64)
     is_channel = channels < num_channels
-    of_image = bounds + image * (num_segments + 1) + segment
-    start, stop = tl.load(of_image), tl.load(of_image + 1)
-    chunks = last_chunks + image * num_segments + segment
+    of_image = bounds + image * (num_segments + 1)
+    start, stop = tl.load(of_image + segment), tl.load(of_image + segment + 1)
+    chunks = _chunks_of_segments(of_image, num_segments, SEGMENTS, CHUNK)
+    before = tl.sum(tl.where(tl.arange(0, SEGMENTS) < segment, chunks, 0))
     total = tl.zeros((BLOCK_CHANNELS,), tl.float64)
     total_squares = tl.zeros((BLOCK_CHANNELS,), tl.float64)
-    for chunk in range(tl.load(chunks - 1, mask=segment > 0, other=0), tl.load(chunks)):
+    for chunk in range(before, before + tl.cdiv(stop - start, CHUNK)):
         places = (image * num_chunks + chunk) * num_channels + channels
         total += tl.load(sums + places, mask=is_channel, other=0).to(tl.float64)
         total_squares += tl.load(squares + places, mask=is_channel, other=0).to(tl.float64)
     count = (stop - start).to(tl.float64)
     difference = total / tl.maximum(count, 1)
     has_pixels = is_channel & (stop > start)
-    reference = tl.load(order + image * num_pixels + start, mask=stop > start, other=0)
+    reference = tl.load(order + image * num_pixels + start, mask=stop > start, other=0).to(tl.int64)
     of_channels = features + image * image_stride + channels * channel_stride
     reference = tl.load(of_channels + reference * pixel_stride, mask=has_pixels, other=0).to(tl.float64)
     deviation = total_squares - total * difference

@@ -1,6 +1,6 @@
 """Segment regularisation: invariance inside segments and separation between them (thesis, eq. 4.4 to 4.7)."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from correspondence_losses._checks import (
     check_tensor,
 )
 from correspondence_losses._reduction import Reduction, check_choice, check_reduction, reduce
-from correspondence_losses.functional.segments import SegmentStatistics, segment_statistics
+from correspondence_losses._triton import use_triton
+from correspondence_losses.functional.segments import SegmentStatistics, fold_batch, segment_statistics
 
 __all__ = [
     "ChannelReduction",
@@ -28,6 +29,8 @@ __all__ = [
 ChannelReduction = Literal["mean", "sum"]
 """How the losses of the channels become the loss of an image."""
 CHANNEL_REDUCTIONS = get_args(ChannelReduction)
+# A kernel compares all pairs of up to so many segments. For more, sorting is faster.
+_MOST_COMPARED = 1024
 
 
 class SegmentRegularizationTerms(NamedTuple):
@@ -186,7 +189,9 @@ def segment_separation_loss(statistics: SegmentStatistics, beta: float = 0.5) ->
     num_present = present.sum(-1, keepdim=True)
     means = statistics.means - _mean_of_present(statistics.means.detach(), present)
     means = means.mT.masked_fill(~present.unsqueeze(-2), 0)
-    num_close, weights = _close_pairs(means.detach(), present, beta)
+    in_a_kernel = use_triton(means) and means.dtype == torch.float32 and means.shape[-1] <= _MOST_COMPARED
+    close_pairs = _close_pairs_in_a_kernel if in_a_kernel else _close_pairs
+    num_close, weights = close_pairs(means.detach(), present, beta)
     # Over the close pairs i < j in order of their means, the sum of beta - (mean_j - mean_i) is linear in the means.
     hinges = beta * num_close + (weights * means).sum(-1)
     return hinges / (num_present * (num_present - 1) / 2).clamp(min=1)
@@ -210,6 +215,34 @@ def _close_pairs(means: Tensor, present: Tensor, beta: float) -> tuple[Tensor, T
     inside = present.unsqueeze(-2)
     num_close = ((window_end - window_start - 1) * inside).sum(-1) / 2
     return num_close.to(means.dtype), ((above - below) * inside).to(means.dtype)
+
+
+def _close_pairs_in_a_kernel(means: Tensor, present: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """The same, with fewer launches."""
+    d, s = means.shape[-2:]
+    num_close, weights = _ClosePairs.apply(means.reshape(-1, d, s), present.reshape(-1, s), beta)
+    return num_close.reshape(means.shape[:-1]), weights.reshape(means.shape)
+
+
+class _ClosePairs(torch.autograd.Function):
+    """Of means (b, d, s) and present segments (b, s); a function that is given plain tensors under ``torch.func``."""
+
+    @staticmethod
+    def forward(means: Tensor, present: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+        from correspondence_losses.functional import _triton_pairs
+
+        return _triton_pairs.close_pairs(means, present, beta)
+
+    @staticmethod
+    def setup_context(ctx: Any, _inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], means: Tensor, present: Tensor, beta: float
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        outputs = _ClosePairs.apply(fold_batch(info, means, in_dims[0]), fold_batch(info, present, in_dims[1]), beta)
+        return tuple(output.unflatten(0, (info.batch_size, -1)) for output in outputs), (0, 0)
 
 
 def _check_statistics(statistics: SegmentStatistics) -> None:

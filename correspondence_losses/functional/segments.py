@@ -161,12 +161,16 @@ class _SegmentStatistics(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], features: Tensor, membership: Tensor, num_segments: int
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        def fold(tensor: Tensor, dim: int | None) -> Tensor:
-            tensor = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-            return tensor.flatten(0, 1)
-
-        outputs = _SegmentStatistics.apply(fold(features, in_dims[0]), fold(membership, in_dims[1]), num_segments)
+        outputs = _SegmentStatistics.apply(
+            fold_batch(info, features, in_dims[0]), fold_batch(info, membership, in_dims[1]), num_segments
+        )
         return tuple(output.unflatten(0, (info.batch_size, -1)) for output in outputs), (0, 0, 0)
+
+
+def fold_batch(info: Any, tensor: Tensor, dim: int | None) -> Tensor:
+    """Let the dimension that ``torch.vmap`` adds, or that is missing, be part of the batch."""
+    tensor = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+    return tensor.flatten(0, 1)
 
 
 def _label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
