@@ -32,7 +32,7 @@ def test_in_the_interpreter() -> None:
 
 
 POINTERS = {
-    *("features", "labels", "order", "bounds", "sums", "squares", "counts", "means", "deviations"),
+    *("features", "labels", "order", "bounds", "chunks", "sums", "squares", "counts", "means", "deviations"),
     *("offsets", "slopes", "result", "present", "num_close", "weights", "a", "b", "bias"),
 }
 
@@ -52,7 +52,8 @@ def test_compiles_for_a_gpu(dtype: str, capability: int) -> None:
     chunks = {"BLOCK_CHANNELS": 8, "CHUNK": 1024, "SEGMENTS": 64}
     pairs = {"BLOCK_ROWS": 64, "BLOCK_COLUMNS": 64, "BLOCK_CHANNELS": 32}
     for kernel, constants, given in (
-        (_triton_segments._sums_kernel, chunks, {"features"}),
+        (_triton_segments._chunks_kernel, {"CHUNK": 1024, "SEGMENTS": 64}, set()),
+        (_triton_segments._sums_kernel, {"CHUNK": 1024, "BLOCK_CHANNELS": 2}, {"features"}),
         (_triton_segments._statistics_kernel, chunks, {"features"}),
         (_triton_segments._gradient_kernel, blocks, {"features", "result"}),
         (_triton_pairs._close_pairs_kernel, {"SEGMENTS": 64}, set()),
@@ -64,7 +65,7 @@ def test_compiles_for_a_gpu(dtype: str, capability: int) -> None:
                 return "fp32" if name == "beta" else "i32"
             if name == "present":
                 return "*i1"
-            if name == "order":
+            if name in ("order", "chunks"):
                 return "*i32"
             is_index = name == "result" and kernel is _triton_nearest._best_columns_kernel
             if is_index or name in ("labels", "bounds"):

@@ -10,8 +10,9 @@ from torch import Tensor
 
 # A segment is read in chunks of so many pixels, whose sums are added in a fixed order: atomic additions have none.
 _CHUNK = 1024
-# Of so many channels at a time, whose values are then neighbours in memory if the channels are innermost.
-_CHUNK_CHANNELS = {"pixels innermost": 2, "channels innermost": 16}
+# Of so many channels at a time. Where channels are innermost, a pixel's are read together.
+_PIXELS_INNERMOST = {"BLOCK_CHANNELS": 2, "num_warps": 4}
+_CHANNELS_INNERMOST = {"BLOCK_CHANNELS": 16, "num_warps": 8}
 _BLOCK_PIXELS = 128
 _MOST_BLOCK_CHANNELS = 8
 _LABEL_DTYPES = (torch.uint8, torch.int16, torch.int32)  # the smaller the labels, the faster they are sorted
@@ -32,17 +33,18 @@ def label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tup
     bounds = torch.searchsorted(keys, segments)  # where in the order each segment begins
 
     num_chunks = n // _CHUNK + num_segments
-    layout = "pixels innermost" if features.stride(2) <= features.stride(1) else "channels innermost"
-    chunk_channels = _CHUNK_CHANNELS[layout]
+    layout = _PIXELS_INNERMOST if features.stride(2) <= features.stride(1) else _CHANNELS_INNERMOST
     of_bounds = {"SEGMENTS": triton.next_power_of_2(num_segments), "CHUNK": _CHUNK}
     sums, squares = features.new_empty(2, b, num_chunks, d, dtype=torch.float32)
     counts = features.new_empty(b, 1, num_segments, dtype=torch.float32)
     means, deviations = features.new_empty(2, b, d, num_segments, dtype=torch.float32)
+    chunks = order.new_empty(b, num_chunks, 3)
     block_channels = min(triton.next_power_of_2(d), _MOST_BLOCK_CHANNELS)
     with torch.cuda.device_of(features):
-        _sums_kernel[num_chunks, triton.cdiv(d, chunk_channels), b](
-            features, order, bounds, sums, squares, d, n, num_segments, num_chunks, *features.stride(),
-            BLOCK_CHANNELS=chunk_channels, **of_bounds, num_warps=2 * chunk_channels if chunk_channels < 4 else 8,
+        _chunks_kernel[num_chunks, b](order, bounds, chunks, n, num_segments, num_chunks, **of_bounds)
+        _sums_kernel[num_chunks, triton.cdiv(d, layout["BLOCK_CHANNELS"]), b](
+            features, order, chunks, sums, squares, d, n, num_chunks, *features.stride(),
+            CHUNK=_CHUNK, **layout,
         )  # fmt: skip
         _statistics_kernel[num_segments, triton.cdiv(d, block_channels), b](
             features, order, bounds, sums, squares, counts, means, deviations,
@@ -68,20 +70,39 @@ def gradient(features: Tensor, labels: Tensor, offsets: Tensor, slopes: Tensor) 
 
 
 @triton.jit
+def _chunks_kernel(
+    order, bounds, chunks, num_pixels, num_segments, num_chunks, SEGMENTS: tl.constexpr, CHUNK: tl.constexpr
+):
+    """Where in the order a chunk begins and its segment ends, and the first pixel of the segment."""
+    chunk = tl.program_id(0)
+    image = tl.program_id(1).to(tl.int64)
+    of_image = bounds + image * (num_segments + 1)
+    counts = _chunks_of_segments(of_image, num_segments, SEGMENTS, CHUNK)
+    segment = tl.sum((tl.cumsum(counts) <= chunk).to(tl.int32))
+    is_chunk = segment < num_segments  # the others are empty
+    before = tl.sum(tl.where(tl.arange(0, SEGMENTS) < segment, counts, 0))
+    start = tl.load(of_image + segment, mask=is_chunk, other=0)
+    stop = tl.load(of_image + segment + 1, mask=is_chunk, other=0)
+    reference = tl.load(order + image * num_pixels + start, mask=is_chunk, other=0)
+    entry = chunks + (image * num_chunks + chunk) * 3
+    tl.store(entry, (start + (chunk - before) * CHUNK).to(tl.int32))
+    tl.store(entry + 1, stop.to(tl.int32))
+    tl.store(entry + 2, reference)
+
+
+@triton.jit
 def _sums_kernel(
     features,
     order,
-    bounds,
+    chunks,
     sums,
     squares,
     num_channels,
     num_pixels,
-    num_segments,
     num_chunks,
     image_stride,
     channel_stride,
     pixel_stride,
-    SEGMENTS: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
@@ -90,16 +111,12 @@ def _sums_kernel(
     channels = tl.program_id(1).to(tl.int64) * BLOCK_CHANNELS + tl.arange(0, BLOCK_CHANNELS)
     image = tl.program_id(2).to(tl.int64)
     is_channel = channels < num_channels
-    of_image = bounds + image * (num_segments + 1)
-    chunks = _chunks_of_segments(of_image, num_segments, SEGMENTS, CHUNK)
-    segment = tl.sum((tl.cumsum(chunks) <= chunk).to(tl.int32))
-    if segment < num_segments:
-        before = tl.sum(tl.where(tl.arange(0, SEGMENTS) < segment, chunks, 0))
-        start, stop = tl.load(of_image + segment), tl.load(of_image + segment + 1)
+    entry = chunks + (image * num_chunks + chunk) * 3
+    first, stop, pixel = tl.load(entry), tl.load(entry + 1), tl.load(entry + 2).to(tl.int64)
+    if first < stop:
         of_channels = features + image * image_stride + channels[:, None] * channel_stride
-        reference = tl.load(order + image * num_pixels + start).to(tl.int64)
-        reference = tl.load(of_channels + reference * pixel_stride, mask=is_channel[:, None], other=0).to(tl.float32)
-        places = start + (chunk - before) * CHUNK + tl.arange(0, CHUNK)
+        reference = tl.load(of_channels + pixel * pixel_stride, mask=is_channel[:, None], other=0).to(tl.float32)
+        places = first + tl.arange(0, CHUNK)
         is_pixel = places < stop
         pixels = tl.load(order + image * num_pixels + places, mask=is_pixel, other=0).to(tl.int64)
         inside = is_channel[:, None] & is_pixel[None, :]
