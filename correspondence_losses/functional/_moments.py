@@ -31,21 +31,35 @@ def second_moments(z: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tens
 
 def centred(z: Tensor, valid: Tensor | None = None) -> Tensor:
     """Return z - mean over the valid ones of the n vectors z (..., n, d); 0 for the others."""
+    return _subtract_mean(z - _one_of(z, valid), valid)
+
+
+def centre_(z: Tensor, valid: Tensor | None = None) -> Tensor:
+    """The same in place."""
+    return _subtract_mean(z.sub_(_one_of(z, valid).clone()), valid)
+
+
+def _one_of(z: Tensor, valid: Tensor | None) -> Tensor:
     # Vectors far from 0 have a mean whose rounding error is larger than their spread: seen from one of them, they
     # are not far from 0.
     if valid is None:
-        shifted = z - z[..., :1, :]
+        return z[..., :1, :]
+    return z.take_along_dim(valid.to(torch.uint8).argmax(-1, keepdim=True).unsqueeze(-1), -2)
+
+
+def _subtract_mean(shifted: Tensor, valid: Tensor | None) -> Tensor:
+    if valid is None:
         return shifted.sub_(shifted.mean(-2, keepdim=True))
     absent = ~valid.unsqueeze(-1)
-    first_valid = valid.to(torch.uint8).argmax(-1, keepdim=True).unsqueeze(-1)
-    shifted = (z - z.take_along_dim(first_valid, -2)).masked_fill_(absent, 0)
-    mean = shifted.sum(-2, keepdim=True) / valid.sum(-1, dtype=z.dtype).clamp(min=1)[..., None, None]
+    shifted.masked_fill_(absent, 0)
+    mean = shifted.sum(-2, keepdim=True) / valid.sum(-1, dtype=shifted.dtype).clamp(min=1)[..., None, None]
     return shifted.sub_(mean).masked_fill_(absent, 0)
 
 
-def variances_of(u: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return the unbiased variances (..., d) of centred vectors u (..., n, d)."""
-    return u.square().sum(-2) / _freedom(u, valid)
+def variances_of(u: Tensor, valid: Tensor | None = None, scratch: Tensor | None = None) -> Tensor:
+    """Return the unbiased variances (..., d) of centred vectors u (..., n, d); ``scratch`` is memory of their size."""
+    squares = u.square() if scratch is None else torch.mul(u, u, out=scratch)
+    return squares.sum(-2) / _freedom(u, valid)
 
 
 class _SecondMoments(torch.autograd.Function):
@@ -55,8 +69,8 @@ class _SecondMoments(torch.autograd.Function):
     def forward(z: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
         u = centred(z, valid)
         variances = variances_of(u, valid)
-        products = _products(u, variances, _freedom(u, valid))
-        return variances, _off_diagonal(variances, products), u, *products
+        off_diagonal, *products = off_diagonal_of(u, variances, valid)
+        return variances, off_diagonal, u, *products
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -75,9 +89,8 @@ class _SecondMoments(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted: u and its products must be functions of z
             u = centred(z, valid)
             variances = variances_of(u, valid)
-            products = _products(u, variances, _freedom(u, valid))
-        # u is centred, and so is every gradient below: the mean needs no backward pass of its own.
-        return _gradient(u, variances, products, _freedom(u, valid), grad_variances, grad_off_diagonal), None
+            _, *products = off_diagonal_of(u, variances, valid)
+        return gradient_of_moments(u, variances, products, valid, grad_variances, grad_off_diagonal), None
 
     @staticmethod
     def vmap(
@@ -90,40 +103,46 @@ class _SecondMoments(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
-def _products(u: Tensor, variances: Tensor, freedom: Tensor | int) -> tuple[Tensor, ...]:
-    """Off-diagonal C (..., d, d); or the Gram matrix, the largest dimension's covariances, and which one it is."""
-    n, d = u.shape[-2:]
+def off_diagonal_of(u: Tensor, variances: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the sum of the squared off-diagonal covariances (...), and what its gradient needs.
+
+    That is the off-diagonal C (..., d, d); or the Gram matrix without the largest dimension, and which one that is.
+    """
+    (n, d), freedom = u.shape[-2:], _freedom(u, valid)
     if n >= d:
         covariance = matmul(u.mT, u) / _matrix(freedom)
-        return (covariance - torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1)),)
+        covariance = covariance - torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
+        return covariance.square().sum((-2, -1)), covariance
     largest = variances.argmax(-1, keepdim=True)
     column = u.take_along_dim(largest.unsqueeze(-2), -1)
     cross = (matmul(column.mT, u).squeeze(-2) / freedom).scatter(-1, largest, 0)
-    return _gram_without(u, column, largest) / _matrix(freedom), cross, largest
-
-
-def _off_diagonal(variances: Tensor, products: Sequence[Tensor]) -> Tensor:
-    if len(products) == 1:
-        return products[0].square().sum((-2, -1))
-    gram, cross, largest = products
+    gram = _gram_without(u, column, largest) / _matrix(freedom)
     others = variances.scatter(-1, largest, 0)
-    return 2 * cross.square().sum(-1) + gram.square().sum((-2, -1)) - others.square().sum(-1)
+    off_diagonal = 2 * cross.square().sum(-1) + gram.square().sum((-2, -1)) - others.square().sum(-1)
+    return off_diagonal, gram, largest
 
 
-def _gradient(
+def gradient_of_moments(
     u: Tensor,
     variances: Tensor,
     products: Sequence[Tensor],
-    freedom: Tensor | int,
+    valid: Tensor | None,
     grad_variances: Tensor,
     grad_off_diagonal: Tensor,
+    *,
+    onto: Tensor | None = None,
 ) -> Tensor:
-    """Gradient with respect to u, given those of the variances (..., d) and of the off-diagonal sum (...)."""
+    """Gradient with respect to the vectors, given those of the variances (..., d) and of the off-diagonal sum (...).
+
+    It is added to ``onto``, in place, where that is given. Since u is centred, so is the gradient with respect to it:
+    the mean needs no backward pass of its own.
+    """
+    freedom = _freedom(u, valid)
     of_variances = (2 * grad_variances / freedom).unsqueeze(-2)
     of_covariances = (4 * grad_off_diagonal.unsqueeze(-1) / freedom).unsqueeze(-1)
     if len(products) == 1:
-        return _add_matmul(of_variances * u, u, of_covariances * products[0])
-    gram, cross, largest = products
+        return _add_matmul(_add_scaled(onto, of_variances, u), u, of_covariances * products[0])
+    gram, largest = products
     index = largest.unsqueeze(-2).expand(*u.shape[:-1], 1)
     column = u.gather(-1, index)
     # Here the largest dimension may stay in the Gram matrix: its share of a gradient is no larger than that of its
@@ -131,8 +150,14 @@ def _gradient(
     weights = of_covariances * (gram + column * column.mT / _matrix(freedom))
     slopes = of_variances - of_covariances * variances.unsqueeze(-2)
     own = of_variances.take_along_dim(largest.unsqueeze(-2), -1) * column
-    own = own + of_covariances * matmul(u, cross.unsqueeze(-1))
-    return _add_matmul(slopes * u, weights, u).scatter_(-1, index, own)
+    own = own + of_covariances * (gram * column.mT).sum(-1, keepdim=True)  # a matrix product is slow for vectors
+    if onto is not None:
+        own = own + onto.gather(-1, index)
+    return _add_matmul(_add_scaled(onto, slopes, u), weights, u).scatter_(-1, index, own)
+
+
+def _add_scaled(total: Tensor | None, factors: Tensor, u: Tensor) -> Tensor:
+    return factors * u if total is None else total.addcmul_(factors, u)
 
 
 def _freedom(u: Tensor, valid: Tensor | None) -> Tensor | int:

@@ -223,17 +223,15 @@ def vicreg_terms(
     """
     check_vector_pair(z1, z2, valid)
     check_settings(inv_coeff, var_coeff, cov_coeff, gamma, eps, convention)
-    d = z1.shape[-1]
-    variances1, off_diagonal1 = second_moments(z1, valid)
-    variances2, off_diagonal2 = second_moments(z2, valid)
-    invariance = invariance_loss(z1, z2, valid=valid)
-    hinges = _zero_without_samples(
-        variance_hinge(variances1, gamma, eps) + variance_hinge(variances2, gamma, eps), valid
-    )
-    return VICRegTerms(
-        (inv_coeff if convention == "equations" else inv_coeff / d) * invariance,
-        var_coeff * VARIANCE_FACTORS[convention] * hinges,
-        cov_coeff * COVARIANCE_FACTORS[convention] / d * (off_diagonal1 + off_diagonal2),
+    return terms_of_moments(
+        pair_moments(z1, z2, valid),
+        valid,
+        inv_coeff=inv_coeff,
+        var_coeff=var_coeff,
+        cov_coeff=cov_coeff,
+        gamma=gamma,
+        eps=eps,
+        convention=convention,
     )
 
 
@@ -332,6 +330,48 @@ def collapse_diagnostics(z: Tensor) -> CollapseDiagnostics:
     check_vectors("z", z, None)
     variances, off_diagonal = second_moments(z)
     return CollapseDiagnostics(variances.sqrt().mean(-1), off_diagonal.clamp(min=0).sqrt())
+
+
+class PairMoments(NamedTuple):
+    """What the three terms are of, for pairs of sets of corresponding vectors of dimension d."""
+
+    invariance: Tensor
+    """(...): mean squared distance of the vectors of a pair."""
+    variances: tuple[Tensor, Tensor]
+    """(..., d), of both sets."""
+    off_diagonals: tuple[Tensor, Tensor]
+    """(...): sums of the squared off-diagonal covariances."""
+
+
+def pair_moments(z1: Tensor, z2: Tensor, valid: Tensor | None) -> PairMoments:
+    """Return the moments of sets z1 and z2 (..., n, d), of which those vectors count that are valid (..., n)."""
+    invariance = invariance_loss(z1, z2, valid=valid)
+    variances, off_diagonals = zip(second_moments(z1, valid), second_moments(z2, valid), strict=True)
+    return PairMoments(invariance, variances, off_diagonals)
+
+
+def terms_of_moments(
+    moments: PairMoments,
+    valid: Tensor | None,
+    *,
+    inv_coeff: float,
+    var_coeff: float,
+    cov_coeff: float,
+    gamma: float,
+    eps: float,
+    convention: Convention,
+) -> VICRegTerms:
+    """Return the terms (...) of :func:`vicreg_terms`, whose settings it takes."""
+    invariance, (variances1, variances2), (off_diagonal1, off_diagonal2) = moments
+    d = variances1.shape[-1]
+    hinges = _zero_without_samples(
+        variance_hinge(variances1, gamma, eps) + variance_hinge(variances2, gamma, eps), valid
+    )
+    return VICRegTerms(
+        (inv_coeff if convention == "equations" else inv_coeff / d) * invariance,
+        var_coeff * VARIANCE_FACTORS[convention] * hinges,
+        cov_coeff * COVARIANCE_FACTORS[convention] / d * (off_diagonal1 + off_diagonal2),
+    )
 
 
 def variance_hinge(variances: Tensor, gamma: float, eps: float) -> Tensor:

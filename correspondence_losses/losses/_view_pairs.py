@@ -10,13 +10,15 @@ from torch.nn import functional as F
 
 from correspondence_losses._distributed import gather_across_ranks, this_rank
 from correspondence_losses.correspond import Matches
+from correspondence_losses.functional._row_moments import row_moments
+from correspondence_losses.functional.vicreg import PairMoments, pair_moments
 
-# On a CPU, views are matched and vectors used in blocks of this size: in one piece, large batches spend more time on
-# fresh memory than on the work.
+# On a CPU, views are matched in blocks of this size: in one piece, large batches spend more time on fresh memory than
+# on the work.
 BLOCK_ELEMENTS = 2**21
 
 Terms = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""From matched vectors (p, k, n, c) twice, and which are valid (p, k, n), to the t terms of each direction (t, p)."""
+"""From the rows of matched cells (p, k, n) twice, and which are valid, to the t terms of each direction (t, p)."""
 
 
 class Direction(NamedTuple):
@@ -69,6 +71,7 @@ class CellTable:
         ]
         first = this_rank() * len(table) if gather else 0
         self._table = gather_across_ranks(table) if gather else table
+        self._in_blocks = table.device.type == "cpu" and not torch.compiler.is_compiling()
         self._rows = []
         for view in maps:
             images, _, height, width = view.shape
@@ -129,16 +132,22 @@ class CellTable:
         """The terms (t, p) of each of these, which have equally many slots and all a mask or none."""
         rows_a, rows_b = torch.cat([cells.rows_a for cells in call]), torch.cat([cells.rows_b for cells in call])
         masks = [cells.valid for cells in call if cells.valid is not None]
-        valid = torch.cat(masks) if masks else None
-        found = [
-            terms(self._vectors(rows_a[block]), self._vectors(rows_b[block]), None if valid is None else valid[block])
-            for block in self._blocks(len(rows_a), rows_a[0].numel() * self._table.shape[1])
-        ]
-        return torch.cat(found, dim=-1).split_with_sizes([len(cells.rows_a) for cells in call], dim=-1)
+        found = terms(rows_a, rows_b, torch.cat(masks) if masks else None)
+        return found.split_with_sizes([len(cells.rows_a) for cells in call], dim=-1)
 
-    def _vectors(self, rows: Tensor) -> Tensor:
-        # The backward pass of an embedding adds up repeated rows in a fixed order on every device.
-        return F.embedding(rows, self._table)
+    def moments(self, rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> PairMoments:
+        """Return the moments (..., k) of the vectors in rows (..., k, n, 1), of which those count that are valid."""
+        *leading, n, _ = rows_a.shape
+        if not self._in_blocks:
+            # The backward pass of an embedding adds up repeated rows in a fixed order on every device.
+            return pair_moments(*(F.embedding(rows.squeeze(-1), self._table) for rows in (rows_a, rows_b)), valid)
+        rows = torch.stack([rows_a, rows_b]).view(2, -1, n)
+        distances, variances, off_diagonals = row_moments(
+            self._table, rows, None if valid is None else valid.reshape(-1, n)
+        )
+        counts = n if valid is None else valid.sum(-1).clamp(min=1)
+        of_variances, of_off_diagonals = variances.view(2, *leading, -1), off_diagonals.view(2, *leading)
+        return PairMoments(distances.view(leading) / counts, of_variances.unbind(), of_off_diagonals.unbind())
 
     def _find(self, views: Sequence[int], index: Tensor) -> Tensor:
         rows = torch.cat([self._rows[view] for view in views]).gather(1, index)
@@ -146,7 +155,7 @@ class CellTable:
 
     def _blocks(self, count: int, elements: int) -> list[slice]:
         """Ranges of ``count`` things of so many elements each; on a CPU, of about ``BLOCK_ELEMENTS`` in all."""
-        if self._table.device.type != "cpu" or torch.compiler.is_compiling():
+        if not self._in_blocks:
             return [slice(count)]
         size = max(BLOCK_ELEMENTS // elements, 1)
         return [slice(start, start + size) for start in range(0, count, size)]

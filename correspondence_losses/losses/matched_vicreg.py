@@ -1,5 +1,6 @@
 """VICReg on matched features: eq. 2.8 and 2.9 by any matches, and eq. 4.1 with those of segments."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -10,7 +11,13 @@ from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32
 from correspondence_losses._reduction import check_choice
 from correspondence_losses.correspond import Matches, gather_matches
-from correspondence_losses.functional.vicreg import Convention, VICRegTerms, vicreg_terms
+from correspondence_losses.functional.vicreg import (
+    Convention,
+    PairMoments,
+    VICRegTerms,
+    pair_moments,
+    terms_of_moments,
+)
 from correspondence_losses.losses._vicreg_settings import VICRegModule, VICRegSettings
 
 __all__ = ["MatchStatistics", "MatchedVICRegLoss", "matched_vicreg_loss"]
@@ -178,16 +185,23 @@ def _gathered_terms(
 
 
 def matched_terms(
-    a: Tensor, b: Tensor, valid: Tensor | None, statistics: MatchStatistics, settings: VICRegSettings
+    a: Tensor,
+    b: Tensor,
+    valid: Tensor | None,
+    statistics: MatchStatistics,
+    settings: VICRegSettings,
+    moments: Callable[[Tensor, Tensor, Tensor | None], PairMoments] = pair_moments,
 ) -> VICRegTerms:
-    """Return the terms (...) of matched vectors a, b (..., k, n, d), valid (..., k, n), of k slots and n images."""
+    """Return the terms (...) of matched vectors a, b (..., k, n, d), valid (..., k, n), of k slots and n images.
+
+    Instead of vectors, a and b can hold whatever the function of their moments takes, such as rows of a table.
+    """
     slots = _count_slots(a, valid)
     if statistics == "matches" or a.shape[-2] == 1:
         a, b = a.flatten(-3, -2).unsqueeze(-3), b.flatten(-3, -2).unsqueeze(-3)
         valid = None if valid is None else valid.flatten(-2).unsqueeze(-2)
-    terms = VICRegTerms(
-        *(term.sum(-1) / _count_slots(a, valid) for term in vicreg_terms(a, b, valid=valid, **settings))
-    )
+    found = terms_of_moments(moments(a, b, valid), valid, **settings)
+    terms = VICRegTerms(*(term.sum(-1) / _count_slots(a, valid) for term in found))
     return VICRegTerms(*(term * slots for term in terms)) if settings["convention"] == "equations" else terms
 
 

@@ -233,11 +233,13 @@ class VICRegLLoss(VICRegModule):
             z, others = cells.maps(search.sources), cells.maps(search.targets)
             nearest = feature_matches(z, others, search.num_matches)  # NN'(z_p)
             by_feature.append(cells.matched(search, nearest, all_valid=True))
-        return [VICRegTerms(*sums) for sums in cells.sum_terms([by_location, by_feature], self._matched_terms)]
 
-    def _matched_terms(self, a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
-        """The three terms (3,) of the loss of matched vectors, over their slots."""
-        return torch.stack(matched_terms(a, b, valid, self.statistics, self._settings()))
+        def terms(rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> Tensor:
+            """The three terms (3, p) of the loss of matched cells, over their slots."""
+            rows = rows_a.unsqueeze(-1), rows_b.unsqueeze(-1)  # one number in place of a vector
+            return torch.stack(matched_terms(*rows, valid, self.statistics, self._settings(), cells.moments))
+
+        return [VICRegTerms(*sums) for sums in cells.sum_terms([by_location, by_feature], terms)]
 
     def _directions(
         self, num_cells: Sequence[int], num_large: int, num_matches: tuple[int, int] | Literal["all"]

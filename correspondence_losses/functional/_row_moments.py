@@ -1,0 +1,140 @@
+"""Moments of pairs of sets of rows of a table: in blocks that fit a CPU's cache, forward and backward."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from correspondence_losses.functional._moments import (
+    centre_,
+    centred,
+    gradient_of_moments,
+    off_diagonal_of,
+    variances_of,
+)
+
+# What a block takes twice, the rows of both sides and something of their size, stays in the second level of a cache.
+_BLOCK_ELEMENTS = 2**19
+
+
+class RowMoments(NamedTuple):
+    """Of m pairs of sets."""
+
+    squared_distances: Tensor
+    """(m,): summed over the pairs of vectors."""
+    variances: Tensor
+    """(2, m, c)"""
+    off_diagonals: Tensor
+    """(2, m): sums of the squared off-diagonal covariances."""
+
+
+def row_moments(table: Tensor, rows: Tensor, valid: Tensor | None) -> RowMoments:
+    """Return the moments of the vectors that a table (r, c) holds in these rows (2, m, n).
+
+    ``valid`` (m, n) says which of the n pairs of vectors count. The vectors are looked up once more in the backward
+    pass, rather than kept.
+    """
+    return RowMoments(*_RowMoments.apply(table, rows, valid)[:3])
+
+
+class _RowMoments(torch.autograd.Function):
+    """The three moments; then what the backward pass needs."""
+
+    @staticmethod
+    def forward(table: Tensor, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
+        squared_distances, others = [], []
+        for sets, vectors, scratch in _blocks(table, rows):
+            mask = _mask(valid, sets)
+            difference = torch.sub(vectors[0], vectors[1], out=scratch[0])
+            if mask is not None:
+                difference.masked_fill_(~mask[0].unsqueeze(-1), 0)
+            squared_distances.append(difference.square_().sum((-2, -1)))
+            u = centre_(vectors, mask)
+            variances = variances_of(u, mask, scratch)
+            others.append((variances, *off_diagonal_of(u, variances, mask)))
+        return torch.cat(squared_distances), *(torch.cat(parts, dim=1) for parts in zip(*others, strict=True))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _, variances, _, *products = output
+        ctx.mark_non_differentiable(*products)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, variances, *products)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None, None]:
+        table, rows, valid, variances, *products = ctx.saved_tensors
+        of_distances = torch.zeros_like(variances[0, :, 0]) if grads[0] is None else grads[0]
+        of_variances = torch.zeros_like(variances) if grads[1] is None else grads[1]
+        of_off_diagonals = torch.zeros_like(variances[..., 0]) if grads[2] is None else grads[2]
+        if torch.is_grad_enabled():  # a second derivative is wanted: all must be functions of the table
+            return _differentiable(table, rows, valid, of_distances, of_variances, of_off_diagonals), None, None
+        gradient = torch.zeros_like(table)
+        for sets, vectors, total in _blocks(table, rows):
+            mask = _mask(valid, sets)
+            torch.sub(vectors[0], vectors[1], out=total[0]).mul_(2 * of_distances[sets, None, None])
+            if mask is not None:
+                total[0].masked_fill_(~mask[0].unsqueeze(-1), 0)
+            torch.neg(total[0], out=total[1])
+            gradient_of_moments(
+                centre_(vectors, mask), variances[:, sets], [product[:, sets] for product in products], mask,
+                of_variances[:, sets], of_off_diagonals[:, sets], onto=total,
+            )  # fmt: skip
+            gradient.index_add_(0, rows[:, sets].flatten(), total.flatten(0, 2))
+        return gradient, None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor | None
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        def of_item(index: int) -> tuple[Tensor, ...]:
+            items = [
+                tensor if tensor is None or dim is None else tensor.select(dim, index)
+                for tensor, dim in zip(arguments, in_dims, strict=True)
+            ]
+            results: tuple[Tensor, ...] = _RowMoments.apply(*items)
+            return results
+
+        outputs = [torch.stack(parts) for parts in zip(*map(of_item, range(info.batch_size)), strict=True)]
+        return tuple(outputs), (0,) * len(outputs)
+
+
+def _blocks(table: Tensor, rows: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Ranges of sets, their vectors (2, s, n, c), and memory of that size; both are for use until the next block."""
+    m, n = rows.shape[1:]
+    size = max(_BLOCK_ELEMENTS // (2 * n * table.shape[1]), 1)
+    memory = table.new_empty(2, 2 * min(size, m) * n, table.shape[1])
+    for start in range(0, m, size):
+        sets = slice(start, start + size)
+        of_block = rows[:, sets]
+        vectors, scratch = memory[:, : of_block.numel()]
+        torch.index_select(table, 0, of_block.flatten(), out=vectors)
+        yield sets, vectors.view(*of_block.shape, -1), scratch.view(*of_block.shape, -1)
+
+
+def _mask(valid: Tensor | None, sets: slice) -> Tensor | None:
+    return None if valid is None else valid[sets].expand(2, -1, -1)
+
+
+def _differentiable(
+    table: Tensor,
+    rows: Tensor,
+    valid: Tensor | None,
+    of_distances: Tensor,
+    of_variances: Tensor,
+    of_off_diagonals: Tensor,
+) -> Tensor:
+    """The gradient in one piece, of operations that autograd knows."""
+    vectors, mask = F.embedding(rows, table), _mask(valid, slice(None))
+    difference = vectors[0] - vectors[1]
+    if mask is not None:
+        difference = difference.masked_fill(~mask[0].unsqueeze(-1), 0)
+    own = 2 * of_distances[:, None, None] * difference
+    u = centred(vectors, mask)
+    variances = variances_of(u, mask)
+    _, *products = off_diagonal_of(u, variances, mask)
+    total = gradient_of_moments(u, variances, products, mask, of_variances, of_off_diagonals)
+    total = total + torch.stack([own, -own])
+    return torch.zeros_like(table).index_add(0, rows.flatten(), total.flatten(0, 2))
