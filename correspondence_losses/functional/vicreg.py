@@ -337,9 +337,9 @@ class PairMoments(NamedTuple):
 
     invariance: Tensor
     """(...): mean squared distance of the vectors of a pair."""
-    variances: tuple[Tensor, Tensor]
+    variances: tuple[Tensor, ...]
     """(..., d), of both sets."""
-    off_diagonals: tuple[Tensor, Tensor]
+    off_diagonals: tuple[Tensor, ...]
     """(...): sums of the squared off-diagonal covariances."""
 
 

@@ -140,7 +140,8 @@ class CellTable:
         *leading, n, _ = rows_a.shape
         if not self._in_blocks:
             # The backward pass of an embedding adds up repeated rows in a fixed order on every device.
-            return pair_moments(*(F.embedding(rows.squeeze(-1), self._table) for rows in (rows_a, rows_b)), valid)
+            a, b = (F.embedding(rows.squeeze(-1), self._table) for rows in (rows_a, rows_b))
+            return pair_moments(a, b, valid)
         rows = torch.stack([rows_a, rows_b]).view(2, -1, n)
         distances, variances, off_diagonals = row_moments(
             self._table, rows, None if valid is None else valid.reshape(-1, n)
