@@ -16,7 +16,7 @@ from correspondence_losses.functional._moments import (
 )
 
 # What a block takes twice, the rows of both sides and something of their size, stays in the second level of a cache.
-_BLOCK_ELEMENTS = 2**19
+_BLOCK_ELEMENTS = 2**20
 
 
 class RowMoments(NamedTuple):
