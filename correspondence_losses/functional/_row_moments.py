@@ -15,8 +15,8 @@ from correspondence_losses.functional._moments import (
     variances_of,
 )
 
-# What a block takes twice, the rows of both sides and something of their size, stays in the second level of a cache.
-_BLOCK_ELEMENTS = 2**20
+# A block, the rows of both sides, takes twice that many numbers, which should stay in the cache.
+_BLOCK_ELEMENTS = 2**19
 
 
 class RowMoments(NamedTuple):
