@@ -42,15 +42,19 @@ def by_products(feature_maps: Sequence[Tensor], size: tuple[int, int] | torch.Si
             torch.bmm(weights.expand(b, -1, -1), maps.permute(0, 2, 3, 1).reshape(b, maps.shape[2], -1))
             for maps, weights in zip(feature_maps, rows, strict=True)
         ]
-        pixels = torch.cat([maps.view(b * height, -1, c) for maps in tall], dim=1)
-        resized = torch.bmm(torch.cat(columns, dim=1).expand(b * height, -1, -1), pixels)
+        pixels = _joined([maps.view(b * height, -1, c) for maps in tall])
+        resized = torch.bmm(_joined(columns).expand(b * height, -1, -1), pixels)
         return resized.view(b, height, width, c).permute(0, 3, 1, 2)
     wide = [
         torch.mm(maps.reshape(-1, maps.shape[3]), weights.mT).view(b * c, -1, width)
         for maps, weights in zip(feature_maps, columns, strict=True)
     ]
-    resized = torch.bmm(torch.cat(rows, dim=1).expand(b * c, -1, -1), torch.cat(wide, dim=1))
+    resized = torch.bmm(_joined(rows).expand(b * c, -1, -1), _joined(wide))
     return resized.view(b, c, height, width)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]  # cat would copy it
 
 
 def _weights(old: int, new: int, like: Tensor) -> Tensor:

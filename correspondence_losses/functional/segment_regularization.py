@@ -29,7 +29,7 @@ __all__ = [
 ChannelReduction = Literal["mean", "sum"]
 """How the losses of the channels become the loss of an image."""
 CHANNEL_REDUCTIONS = get_args(ChannelReduction)
-# A kernel compares all pairs of up to so many segments. For more, sorting is faster.
+# A kernel compares all pairs of up to so many segments. More are sorted, as its work grows with their square.
 _MOST_COMPARED = 1024
 
 
