@@ -53,7 +53,7 @@ def by_products(feature_maps: Sequence[Tensor], size: tuple[int, int] | torch.Si
     return resized.view(b, c, height, width)
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
+def _joined(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]  # cat would copy it
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from correspondence_losses._precision import at_least_float32, matmul
+from correspondence_losses.functional._vmap import batch_first
 
 
 def second_moments(z: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -96,10 +97,9 @@ class _SecondMoments(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, int | None], z: Tensor, valid: Tensor | None
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        def batched(tensor: Tensor, dim: int | None) -> Tensor:
-            return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-
-        outputs = _SecondMoments.apply(batched(z, in_dims[0]), None if valid is None else batched(valid, in_dims[1]))
+        outputs = _SecondMoments.apply(
+            batch_first(info, z, in_dims[0]), None if valid is None else batch_first(info, valid, in_dims[1])
+        )
         return outputs, (0,) * len(outputs)
 
 

@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from correspondence_losses.functional._moments import (
     centre_,
-    centred,
     gradient_of_moments,
     off_diagonal_of,
+    second_moments,
     variances_of,
 )
+from correspondence_losses.functional._vmap import batch_first
 
 # A block, the rows of both sides, takes twice that many numbers, which should stay in the cache.
 _BLOCK_ELEMENTS = 2**19
@@ -70,7 +71,8 @@ class _RowMoments(torch.autograd.Function):
         of_variances = torch.zeros_like(variances) if grads[1] is None else grads[1]
         of_off_diagonals = torch.zeros_like(variances[..., 0]) if grads[2] is None else grads[2]
         if torch.is_grad_enabled():  # a second derivative is wanted: all must be functions of the table
-            return _differentiable(table, rows, valid, of_distances, of_variances, of_off_diagonals), None, None
+            pull_back = torch.func.vjp(lambda leaf: _in_one_piece(leaf, rows, valid), table)[1]
+            return pull_back((of_distances, of_variances, of_off_diagonals))[0], None, None
         gradient = torch.zeros_like(table)
         for sets, vectors, total in _blocks(table, rows):
             mask = _mask(valid, sets)
@@ -89,16 +91,14 @@ class _RowMoments(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor | None
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        def of_item(index: int) -> tuple[Tensor, ...]:
-            items = [
-                tensor if tensor is None or dim is None else tensor.select(dim, index)
-                for tensor, dim in zip(arguments, in_dims, strict=True)
-            ]
-            results: tuple[Tensor, ...] = _RowMoments.apply(*items)
-            return results
-
-        outputs = [torch.stack(parts) for parts in zip(*map(of_item, range(info.batch_size)), strict=True)]
-        return tuple(outputs), (0,) * len(outputs)
+        batches = [
+            None if tensor is None else batch_first(info, tensor, dim)
+            for tensor, dim in zip(arguments, in_dims, strict=True)
+        ]
+        items = [[None if batch is None else batch[i] for batch in batches] for i in range(info.batch_size)]
+        results = zip(*(_RowMoments.apply(*item) for item in items), strict=True)
+        outputs = tuple(torch.stack(parts) for parts in results)
+        return outputs, (0,) * len(outputs)
 
 
 def _blocks(table: Tensor, rows: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -118,23 +118,10 @@ def _mask(valid: Tensor | None, sets: slice) -> Tensor | None:
     return None if valid is None else valid[sets].expand(2, -1, -1)
 
 
-def _differentiable(
-    table: Tensor,
-    rows: Tensor,
-    valid: Tensor | None,
-    of_distances: Tensor,
-    of_variances: Tensor,
-    of_off_diagonals: Tensor,
-) -> Tensor:
-    """The gradient in one piece, of operations that autograd knows."""
+def _in_one_piece(table: Tensor, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
+    """The three moments, of operations that autograd knows."""
     vectors, mask = F.embedding(rows, table), _mask(valid, slice(None))
     difference = vectors[0] - vectors[1]
     if mask is not None:
         difference = difference.masked_fill(~mask[0].unsqueeze(-1), 0)
-    own = 2 * of_distances[:, None, None] * difference
-    u = centred(vectors, mask)
-    variances = variances_of(u, mask)
-    _, *products = off_diagonal_of(u, variances, mask)
-    total = gradient_of_moments(u, variances, products, mask, of_variances, of_off_diagonals)
-    total = total + torch.stack([own, -own])
-    return torch.zeros_like(table).index_add(0, rows.flatten(), total.flatten(0, 2))
+    return difference.square().sum((-2, -1)), *second_moments(vectors, mask)

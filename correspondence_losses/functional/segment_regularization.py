@@ -16,7 +16,8 @@ from correspondence_losses._checks import (
 )
 from correspondence_losses._reduction import Reduction, check_choice, check_reduction, reduce
 from correspondence_losses._triton import use_triton
-from correspondence_losses.functional.segments import SegmentStatistics, fold_batch, segment_statistics
+from correspondence_losses.functional._vmap import fold_batch
+from correspondence_losses.functional.segments import SegmentStatistics, segment_statistics
 
 __all__ = [
     "ChannelReduction",

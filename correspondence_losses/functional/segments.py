@@ -16,6 +16,7 @@ from correspondence_losses._checks import (
 from correspondence_losses._precision import matmul
 from correspondence_losses._triton import use_triton
 from correspondence_losses.functional import _cpu_segments
+from correspondence_losses.functional._vmap import fold_batch
 
 __all__ = ["SegmentStatistics", "segment_statistics"]
 
@@ -165,12 +166,6 @@ class _SegmentStatistics(torch.autograd.Function):
             fold_batch(info, features, in_dims[0]), fold_batch(info, membership, in_dims[1]), num_segments
         )
         return tuple(output.unflatten(0, (info.batch_size, -1)) for output in outputs), (0, 0, 0)
-
-
-def fold_batch(info: Any, tensor: Tensor, dim: int | None) -> Tensor:
-    """Let the dimension that ``torch.vmap`` adds, or that is missing, be part of the batch."""
-    tensor = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-    return tensor.flatten(0, 1)
 
 
 def _label_statistics(features: Tensor, labels: Tensor, num_segments: int) -> tuple[Tensor, Tensor, Tensor]:
