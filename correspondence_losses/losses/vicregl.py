@@ -1,6 +1,7 @@
 """VICRegL: VICReg on whole views and on their matched cells, over any number of views (thesis, eq. 2.8 to 2.10)."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -233,13 +234,13 @@ class VICRegLLoss(VICRegModule):
             z, others = cells.maps(search.sources), cells.maps(search.targets)
             nearest = feature_matches(z, others, search.num_matches)  # NN'(z_p)
             by_feature.append(cells.matched(search, nearest, all_valid=True))
-
-        def terms(rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> Tensor:
-            """The three terms (3, p) of the loss of matched cells, over their slots."""
-            rows = rows_a.unsqueeze(-1), rows_b.unsqueeze(-1)  # one number in place of a vector
-            return torch.stack(matched_terms(*rows, valid, self.statistics, self._settings(), cells.moments))
-
+        terms = partial(self._matched_terms, cells)
         return [VICRegTerms(*sums) for sums in cells.sum_terms([by_location, by_feature], terms)]
+
+    def _matched_terms(self, cells: CellTable, rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> Tensor:
+        """The three terms (3, p) of the loss of matched cells, over their slots."""
+        rows = rows_a.unsqueeze(-1), rows_b.unsqueeze(-1)  # one number in place of a vector
+        return torch.stack(matched_terms(*rows, valid, self.statistics, self._settings(), cells.moments))
 
     def _directions(
         self, num_cells: Sequence[int], num_large: int, num_matches: tuple[int, int] | Literal["all"]
