@@ -56,12 +56,12 @@ def feature_matches(features_a: Tensor, features_b: Tensor, num_matches: int) ->
     a = features_a.flatten(2).to(dtype)
     b = features_b.flatten(2).to(dtype)
     index_b = _nearest(a, b)
-    differences = _take(b, index_b).sub_(a)
+    differences = take_vectors(b, index_b).sub_(a)
     return keep_closest(index_b, differences.square_().sum(dim=1), num_matches)
 
 
-def _take(vectors: Tensor, index: Tensor) -> Tensor:
-    """A copy of the vectors (b, d, m) at the indices (b, n): (b, d, n), in the layout of the vectors."""
+def take_vectors(vectors: Tensor, index: Tensor) -> Tensor:
+    """Return a copy of the vectors (b, d, m) at the indices (b, n): (b, d, n), in the layout of the vectors."""
     b, d, m = vectors.shape
     if vectors.stride(1) != 1:
         return vectors.gather(2, index[:, None, :].expand(-1, d, -1))

@@ -9,13 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from correspondence_losses._distributed import gather_across_ranks, this_rank
-from correspondence_losses.correspond import Matches
+from correspondence_losses.correspond import Matches, feature_matches
+from correspondence_losses.correspond._feature_views import fits_in_blocks, joined, nearest_between_views
+from correspondence_losses.correspond.matches import keep_closest
 from correspondence_losses.functional._row_moments import row_moments
 from correspondence_losses.functional.vicreg import PairMoments, pair_moments
-
-# On a CPU, views are matched in blocks of this size: in one piece, large batches spend more time on fresh memory than
-# on the work.
-BLOCK_ELEMENTS = 2**21
 
 Terms = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """From the rows of matched cells (p, k, n) twice, and which are valid, to the t terms of each direction (t, p)."""
@@ -90,13 +88,36 @@ class CellTable:
             shapes = self._maps[source].shape, self._maps[target].shape
             views[(*shapes, num_matches, weight)].append((source, target))
         return [
-            Search([source for source, _ in pairs[block]], [target for _, target in pairs[block]], num_matches, weight)
+            Search([source for source, _ in pairs], [target for _, target in pairs], num_matches, weight)
             for (*_, num_matches, weight), pairs in views.items()
-            for block in self._blocks(len(pairs), sum(self._maps[view].numel() for view in pairs[0]))
         ]
 
-    def maps(self, views: Sequence[int]) -> Tensor:
-        """Return the maps of these views along the batch, channels last, in which they are searched fastest."""
+    def feature_matcher(self, num_large: int) -> Callable[[Search], Matches]:
+        """Return what finds the feature matches of a search, along the batch.
+
+        On a CPU, searches between large views, or between one and any other, share their comparisons.
+        """
+        if not self._in_blocks:
+            return lambda search: feature_matches(
+                self._joined(search.sources), self._joined(search.targets), search.num_matches
+            )
+        if not fits_in_blocks(self._maps):
+            return self._match_pair_by_pair
+        nearest = nearest_between_views(self._maps, num_large)
+
+        def match(search: Search) -> Matches:
+            found = joined([nearest[pair] for pair in zip(search.sources, search.targets, strict=True)])
+            return keep_closest(found.index_b, found.squared_distance, search.num_matches)
+
+        return match
+
+    def _match_pair_by_pair(self, search: Search) -> Matches:
+        pairs = zip(search.sources, search.targets, strict=True)
+        found = [feature_matches(self._maps[a], self._maps[b], search.num_matches) for a, b in pairs]
+        return Matches(*map(torch.cat, zip(*found, strict=True)))
+
+    def _joined(self, views: Sequence[int]) -> Tensor:
+        """The maps of these views along the batch, channels last, in which they are searched fastest."""
         return self._maps[views[0]] if len(views) == 1 else torch.cat([self._maps[view] for view in views])
 
     def matched(self, search: Search, matches: Matches, *, all_valid: bool) -> MatchedCells:
@@ -153,10 +174,3 @@ class CellTable:
     def _find(self, views: Sequence[int], index: Tensor) -> Tensor:
         rows = torch.cat([self._rows[view] for view in views]).gather(1, index)
         return rows.view(len(views), -1, rows.shape[-1]).mT
-
-    def _blocks(self, count: int, elements: int) -> list[slice]:
-        """Ranges of ``count`` things of so many elements each; on a CPU, of about ``BLOCK_ELEMENTS`` in all."""
-        if not self._in_blocks:
-            return [slice(count)]
-        size = max(BLOCK_ELEMENTS // elements, 1)
-        return [slice(start, start + size) for start in range(0, count, size)]

@@ -18,7 +18,7 @@ from correspondence_losses._checks import (
 )
 from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32
-from correspondence_losses.correspond import ViewGrid, feature_matches, location_matches
+from correspondence_losses.correspond import ViewGrid, location_matches
 from correspondence_losses.correspond.view_grid import check_grid
 from correspondence_losses.functional._moments import second_moments
 from correspondence_losses.functional.vicreg import (
@@ -224,16 +224,17 @@ class VICRegLLoss(VICRegModule):
         """Eq. 2.8 and eq. 2.9, each in both directions, averaged over the pairs of views."""
         cells = CellTable([at_least_float32(view) for view in maps], self.gather)
         num_cells = [view.shape[-2] * view.shape[-1] for view in maps]
-        by_location, by_feature = [], []
+        by_location = []
         for search in cells.plan(self._directions(num_cells, num_large, self.num_matches)):
             p, other = (ViewGrid.cat([grids[view] for view in views]) for views in (search.sources, search.targets))
             nearest = location_matches(p, other, search.num_matches)  # NN(p)
             crops = p.axis_aligned and other.axis_aligned  # whose cells all have a match
             by_location.append(cells.matched(search, nearest, all_valid=crops))
-        for search in cells.plan(self._directions(num_cells, num_large, self.num_feature_matches)):
-            z, others = cells.maps(search.sources), cells.maps(search.targets)
-            nearest = feature_matches(z, others, search.num_matches)  # NN'(z_p)
-            by_feature.append(cells.matched(search, nearest, all_valid=True))
+        match = cells.feature_matcher(num_large)
+        by_feature = [
+            cells.matched(search, match(search), all_valid=True)  # NN'(z_p)
+            for search in cells.plan(self._directions(num_cells, num_large, self.num_feature_matches))
+        ]
         terms = partial(self._matched_terms, cells)
         return [VICRegTerms(*sums) for sums in cells.sum_terms([by_location, by_feature], terms)]
 
