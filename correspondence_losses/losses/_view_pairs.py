@@ -13,10 +13,9 @@ from correspondence_losses.correspond import Matches, feature_matches
 from correspondence_losses.correspond._feature_views import fits_in_blocks, joined, nearest_between_views
 from correspondence_losses.correspond.matches import keep_closest
 from correspondence_losses.functional._row_moments import row_moments
-from correspondence_losses.functional.vicreg import PairMoments, pair_moments
-
-Terms = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""From the rows of matched cells (p, k, n) twice, and which are valid, to the t terms of each direction (t, p)."""
+from correspondence_losses.functional.vicreg import PairMoments, VICRegTerms, pair_moments, terms_of_moments
+from correspondence_losses.losses._vicreg_settings import VICRegSettings
+from correspondence_losses.losses.matched_vicreg import MatchedSets, MatchStatistics, matched_sets
 
 
 class Direction(NamedTuple):
@@ -129,47 +128,44 @@ class CellTable:
             valid = None if valid is None else gather_across_ranks(valid, dim=2)
         return MatchedCells(rows_a, rows_b, valid, search.weight)
 
-    def sum_terms(self, groups: Sequence[Sequence[MatchedCells]], terms: Terms) -> list[Tensor]:
-        """Return for each group the weighted sum (t,) of the terms of its matches.
+    def sum_terms(
+        self, groups: Sequence[Sequence[MatchedCells]], statistics: MatchStatistics, settings: VICRegSettings
+    ) -> list[VICRegTerms]:
+        """Return for each group the weighted sum of the terms of its matches.
 
-        Those of equally many slots stand in one call; where all matches are known to be valid, without a mask.
-
-        Args:
-            groups: Matched cells.
-            terms: What is summed.
+        All sets of equally many vectors stand in one call; where all matches are known to be valid, without a mask.
         """
-        calls: dict[tuple[int, bool], list[tuple[int, MatchedCells]]] = defaultdict(list)
+        calls: dict[tuple[int, bool], list[tuple[int, float, MatchedSets]]] = defaultdict(list)
         for group, members in enumerate(groups):
             for cells in members:
-                calls[cells.rows_a.shape[1], cells.valid is None].append((group, cells))
+                sets = matched_sets(cells.rows_a, cells.rows_b, cells.valid, statistics, settings["convention"])
+                calls[sets.a.shape[-1], sets.valid is None].append((group, cells.weight, sets))
         sums: list[list[Tensor]] = [[] for _ in groups]
         for call in calls.values():
-            found = self._terms([cells for _, cells in call], terms)
-            for (group, cells), own in zip(call, found, strict=True):
-                sums[group].append(cells.weight * own.sum(-1))
-        return [torch.stack(parts).sum(0) for parts in sums]
+            terms = self._terms([sets for *_, sets in call], settings)
+            for (group, weight, sets), own in zip(call, terms, strict=True):
+                sums[group].append((own * (weight * sets.weights)).sum((-2, -1)))
+        return [VICRegTerms(*torch.stack(parts).sum(0).unbind()) for parts in sums]
 
-    def _terms(self, call: Sequence[MatchedCells], terms: Terms) -> Sequence[Tensor]:
-        """The terms (t, p) of each of these, which have equally many slots and all a mask or none."""
-        rows_a, rows_b = torch.cat([cells.rows_a for cells in call]), torch.cat([cells.rows_b for cells in call])
-        masks = [cells.valid for cells in call if cells.valid is not None]
-        found = terms(rows_a, rows_b, torch.cat(masks) if masks else None)
-        return found.split_with_sizes([len(cells.rows_a) for cells in call], dim=-1)
+    def _terms(self, call: Sequence[MatchedSets], settings: VICRegSettings) -> list[Tensor]:
+        """The three terms (3, p, s) of each of these, whose sets have equally many vectors, and all a mask or none."""
+        rows_a = torch.cat([sets.a.flatten(0, 1) for sets in call])
+        rows_b = torch.cat([sets.b.flatten(0, 1) for sets in call])
+        masks = [sets.valid.flatten(0, 1) for sets in call if sets.valid is not None]
+        valid = torch.cat(masks) if masks else None
+        terms = torch.stack(terms_of_moments(self._moments(rows_a, rows_b, valid), valid, **settings))
+        shapes = [sets.a.shape[:2] for sets in call]
+        parts = terms.split_with_sizes([shape.numel() for shape in shapes], dim=-1)
+        return [part.view(3, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def moments(self, rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> PairMoments:
-        """Return the moments (..., k) of the vectors in rows (..., k, n, 1), of which those count that are valid."""
-        *leading, n, _ = rows_a.shape
+    def _moments(self, rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> PairMoments:
+        """The moments (m,) of the vectors in rows (m, n), of which those count that are valid."""
         if not self._in_blocks:
             # The backward pass of an embedding adds up repeated rows in a fixed order on every device.
-            a, b = (F.embedding(rows.squeeze(-1), self._table) for rows in (rows_a, rows_b))
-            return pair_moments(a, b, valid)
-        rows = torch.stack([rows_a, rows_b]).view(2, -1, n)
-        distances, variances, off_diagonals = row_moments(
-            self._table, rows, None if valid is None else valid.reshape(-1, n)
-        )
-        counts = n if valid is None else valid.sum(-1).clamp(min=1)
-        of_variances, of_off_diagonals = variances.view(2, *leading, -1), off_diagonals.view(2, *leading)
-        return PairMoments(distances.view(leading) / counts, of_variances.unbind(), of_off_diagonals.unbind())
+            return pair_moments(F.embedding(rows_a, self._table), F.embedding(rows_b, self._table), valid)
+        squared_distances, variances, off_diagonals = row_moments(self._table, torch.stack([rows_a, rows_b]), valid)
+        counts = rows_a.shape[-1] if valid is None else valid.sum(-1).clamp(min=1)
+        return PairMoments(squared_distances / counts, variances.unbind(), off_diagonals.unbind())
 
     def _find(self, views: Sequence[int], index: Tensor) -> Tensor:
         rows = torch.cat([self._rows[view] for view in views]).gather(1, index)

@@ -1,7 +1,6 @@
 """VICReg on matched features: eq. 2.8 and 2.9 by any matches, and eq. 4.1 with those of segments."""
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +12,6 @@ from correspondence_losses._reduction import check_choice
 from correspondence_losses.correspond import Matches, gather_matches
 from correspondence_losses.functional.vicreg import (
     Convention,
-    PairMoments,
     VICRegTerms,
     pair_moments,
     terms_of_moments,
@@ -181,33 +179,42 @@ def _gathered_terms(
     if gather:
         a, b = gather_across_ranks(torch.stack((at_least_float32(a), at_least_float32(b))), dim=1)
         valid = gather_across_ranks(valid)
-    return matched_terms(a.transpose(0, 1), b.transpose(0, 1), valid.mT, statistics, settings)
+    a, b, valid = (tensor.transpose(0, 1).unsqueeze(0) for tensor in (a, b, valid))
+    sets = matched_sets(a, b, valid, statistics, settings["convention"])
+    terms = terms_of_moments(pair_moments(sets.a, sets.b, sets.valid), sets.valid, **settings)
+    return VICRegTerms(*((term * sets.weights).sum() for term in terms))
 
 
-def matched_terms(
-    a: Tensor,
-    b: Tensor,
-    valid: Tensor | None,
-    statistics: MatchStatistics,
-    settings: VICRegSettings,
-    moments: Callable[[Tensor, Tensor, Tensor | None], PairMoments] = pair_moments,
-) -> VICRegTerms:
-    """Return the terms (...) of matched vectors a, b (..., k, n, d), valid (..., k, n), of k slots and n images.
+class MatchedSets(NamedTuple):
+    """The sets of corresponding vectors that have statistics: s for each of p groups of matches."""
 
-    Instead of vectors, a and b can hold whatever the function of their moments takes, such as rows of a table.
+    a: Tensor
+    """(p, s, n, ...)"""
+    b: Tensor
+    """(p, s, n, ...)"""
+    valid: Tensor | None
+    """(p, s, n): which pairs count, or None if all do."""
+    weights: Tensor | float
+    """(p, 1), or a number: of the terms of a set in those of its group."""
+
+
+def matched_sets(
+    a: Tensor, b: Tensor, valid: Tensor | None, statistics: MatchStatistics, convention: Convention
+) -> MatchedSets:
+    """Return the sets of vectors a and b (p, k, n, ...), of which those count that are valid (p, k, n).
+
+    These stand in k match slots of n images; in place of vectors, a and b can be their rows in a table.
     """
     slots = _count_slots(a, valid)
-    if statistics == "matches" or a.shape[-2] == 1:
-        a, b = a.flatten(-3, -2).unsqueeze(-3), b.flatten(-3, -2).unsqueeze(-3)
-        valid = None if valid is None else valid.flatten(-2).unsqueeze(-2)
-    found = terms_of_moments(moments(a, b, valid), valid, **settings)
-    terms = VICRegTerms(*(term.sum(-1) / _count_slots(a, valid) for term in found))
-    return VICRegTerms(*(term * slots for term in terms)) if settings["convention"] == "equations" else terms
+    if statistics == "matches" or a.shape[2] == 1:
+        a, b = a.flatten(1, 2).unsqueeze(1), b.flatten(1, 2).unsqueeze(1)
+        valid = None if valid is None else valid.flatten(1, 2).unsqueeze(1)
+    return MatchedSets(a, b, valid, (slots if convention == "equations" else 1) / _count_slots(a, valid))
 
 
 def _count_slots(vectors: Tensor, valid: Tensor | None) -> Tensor | int:
     """The number of slots that hold a match, at least 1."""
-    return vectors.shape[-3] if valid is None else valid.any(-1).sum(-1).clamp(min=1)
+    return vectors.shape[1] if valid is None else valid.any(-1).sum(-1, keepdim=True).clamp(min=1)
 
 
 def check_match_statistics(statistics: str) -> None:

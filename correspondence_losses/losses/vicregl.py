@@ -1,7 +1,6 @@
 """VICRegL: VICReg on whole views and on their matched cells, over any number of views (thesis, eq. 2.8 to 2.10)."""
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -31,7 +30,7 @@ from correspondence_losses.functional.vicreg import (
 )
 from correspondence_losses.losses._vicreg_settings import VICRegModule
 from correspondence_losses.losses._view_pairs import CellTable, Direction
-from correspondence_losses.losses.matched_vicreg import MatchStatistics, check_match_statistics, matched_terms
+from correspondence_losses.losses.matched_vicreg import MatchStatistics, check_match_statistics
 
 __all__ = ["VICRegLLoss", "VICRegLTerms", "vicregl_loss"]
 
@@ -235,13 +234,7 @@ class VICRegLLoss(VICRegModule):
             cells.matched(search, match(search), all_valid=True)  # NN'(z_p)
             for search in cells.plan(self._directions(num_cells, num_large, self.num_feature_matches))
         ]
-        terms = partial(self._matched_terms, cells)
-        return [VICRegTerms(*sums) for sums in cells.sum_terms([by_location, by_feature], terms)]
-
-    def _matched_terms(self, cells: CellTable, rows_a: Tensor, rows_b: Tensor, valid: Tensor | None) -> Tensor:
-        """The three terms (3, p) of the loss of matched cells, over their slots."""
-        rows = rows_a.unsqueeze(-1), rows_b.unsqueeze(-1)  # one number in place of a vector
-        return torch.stack(matched_terms(*rows, valid, self.statistics, self._settings(), cells.moments))
+        return cells.sum_terms([by_location, by_feature], self.statistics, self._settings())
 
     def _directions(
         self, num_cells: Sequence[int], num_large: int, num_matches: tuple[int, int] | Literal["all"]
