@@ -17,7 +17,7 @@ from correspondence_losses.functional._moments import (
 from correspondence_losses.functional._vmap import batch_first
 
 # A block, the rows of both sides, takes twice that many numbers, which should stay in the cache.
-_BLOCK_ELEMENTS = 2**19
+_BLOCK_ELEMENTS = 2**20
 
 
 class RowMoments(NamedTuple):
