@@ -1,7 +1,7 @@
 """Moments of pairs of sets of rows of a table: in blocks that fit a CPU's cache, forward and backward."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,37 +11,28 @@ from correspondence_losses.functional._moments import (
     centre_,
     gradient_of_moments,
     off_diagonal_of,
-    second_moments,
     variances_of,
 )
+from correspondence_losses.functional._pair_moments import PairMoments, num_pairs, plain_moments
 from correspondence_losses.functional._vmap import batch_first
 
 # A block, the rows of both sides, takes twice that many numbers, which should stay in the cache.
 _BLOCK_ELEMENTS = 2**20
 
 
-class RowMoments(NamedTuple):
-    """Of m pairs of sets."""
-
-    squared_distances: Tensor
-    """(m,): summed over the pairs of vectors."""
-    variances: Tensor
-    """(2, m, c)"""
-    off_diagonals: Tensor
-    """(2, m): sums of the squared off-diagonal covariances."""
-
-
-def row_moments(table: Tensor, rows: Tensor, valid: Tensor | None) -> RowMoments:
-    """Return the moments of the vectors that a table (r, c) holds in these rows (2, m, n).
+def row_moments(table: Tensor, rows: Tensor, valid: Tensor | None) -> PairMoments:
+    """Return the moments of the m pairs of sets of vectors that a table (r, c) holds in these rows (2, m, n).
 
     ``valid`` (m, n) says which of the n pairs of vectors count. The vectors are looked up once more in the backward
     pass, rather than kept.
     """
-    return RowMoments(*_RowMoments.apply(table, rows, valid)[:3])
+    squared_distances, variances, off_diagonals = _RowMoments.apply(table, rows, valid)[:3]
+    invariance = squared_distances / num_pairs(rows.shape[-1], valid)
+    return PairMoments(invariance, variances.unbind(), off_diagonals.unbind())
 
 
 class _RowMoments(torch.autograd.Function):
-    """The three moments; then what the backward pass needs."""
+    """Squared distances (m,), variances (2, m, c), off-diagonal sums (2, m); then what the backward pass needs."""
 
     @staticmethod
     def forward(table: Tensor, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
@@ -120,8 +111,6 @@ def _mask(valid: Tensor | None, sets: slice) -> Tensor | None:
 
 def _in_one_piece(table: Tensor, rows: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
     """The three moments, of operations that autograd knows."""
-    vectors, mask = F.embedding(rows, table), _mask(valid, slice(None))
-    difference = vectors[0] - vectors[1]
-    if mask is not None:
-        difference = difference.masked_fill(~mask[0].unsqueeze(-1), 0)
-    return difference.square().sum((-2, -1)), *second_moments(vectors, mask)
+    vectors = F.embedding(rows, table)
+    squared_distances, *others = plain_moments(vectors[0], vectors[1], valid)
+    return squared_distances, torch.stack(others[:2]), torch.stack(others[2:])

@@ -34,6 +34,7 @@ from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32
 from correspondence_losses._reduction import check_choice
 from correspondence_losses.functional._moments import centred, second_moments, variances_of
+from correspondence_losses.functional._pair_moments import PairMoments, num_pairs, pair_moments
 
 __all__ = [
     "CollapseDiagnostics",
@@ -173,7 +174,7 @@ def invariance_loss(z1: Tensor, z2: Tensor, *, valid: Tensor | None = None) -> T
     if valid is None:
         return mse_loss(z1, z2, reduction="none").sum((-2, -1)) / z1.shape[-2]
     difference = (z1 - z2).masked_fill(~valid.unsqueeze(-1), 0)
-    return difference.square().sum((-2, -1)) / valid.sum(-1).clamp(min=1)
+    return difference.square().sum((-2, -1)) / num_pairs(z1.shape[-2], valid)
 
 
 def vicreg_terms(
@@ -330,24 +331,6 @@ def collapse_diagnostics(z: Tensor) -> CollapseDiagnostics:
     check_vectors("z", z, None)
     variances, off_diagonal = second_moments(z)
     return CollapseDiagnostics(variances.sqrt().mean(-1), off_diagonal.clamp(min=0).sqrt())
-
-
-class PairMoments(NamedTuple):
-    """What the three terms are of, for pairs of sets of corresponding vectors of dimension d."""
-
-    invariance: Tensor
-    """(...): mean squared distance of the vectors of a pair."""
-    variances: tuple[Tensor, ...]
-    """(..., d), of both sets."""
-    off_diagonals: tuple[Tensor, ...]
-    """(...): sums of the squared off-diagonal covariances."""
-
-
-def pair_moments(z1: Tensor, z2: Tensor, valid: Tensor | None) -> PairMoments:
-    """Return the moments of sets z1 and z2 (..., n, d), of which those vectors count that are valid (..., n)."""
-    invariance = invariance_loss(z1, z2, valid=valid)
-    variances, off_diagonals = zip(second_moments(z1, valid), second_moments(z2, valid), strict=True)
-    return PairMoments(invariance, variances, off_diagonals)
 
 
 def terms_of_moments(

@@ -12,8 +12,9 @@ from correspondence_losses._distributed import gather_across_ranks, this_rank
 from correspondence_losses.correspond import Matches, feature_matches
 from correspondence_losses.correspond._feature_views import fits_in_blocks, joined, nearest_between_views
 from correspondence_losses.correspond.matches import keep_closest
+from correspondence_losses.functional._pair_moments import PairMoments, pair_moments
 from correspondence_losses.functional._row_moments import row_moments
-from correspondence_losses.functional.vicreg import PairMoments, VICRegTerms, pair_moments, terms_of_moments
+from correspondence_losses.functional.vicreg import VICRegTerms, terms_of_moments
 from correspondence_losses.losses._vicreg_settings import VICRegSettings
 from correspondence_losses.losses.matched_vicreg import MatchedSets, MatchStatistics, matched_sets
 
@@ -163,9 +164,7 @@ class CellTable:
         if not self._in_blocks:
             # The backward pass of an embedding adds up repeated rows in a fixed order on every device.
             return pair_moments(F.embedding(rows_a, self._table), F.embedding(rows_b, self._table), valid)
-        squared_distances, variances, off_diagonals = row_moments(self._table, torch.stack([rows_a, rows_b]), valid)
-        counts = rows_a.shape[-1] if valid is None else valid.sum(-1).clamp(min=1)
-        return PairMoments(squared_distances / counts, variances.unbind(), off_diagonals.unbind())
+        return row_moments(self._table, torch.stack([rows_a, rows_b]), valid)
 
     def _find(self, views: Sequence[int], index: Tensor) -> Tensor:
         rows = torch.cat([self._rows[view] for view in views]).gather(1, index)

@@ -10,12 +10,8 @@ from correspondence_losses._distributed import gather_across_ranks
 from correspondence_losses._precision import at_least_float32
 from correspondence_losses._reduction import check_choice
 from correspondence_losses.correspond import Matches, gather_matches
-from correspondence_losses.functional.vicreg import (
-    Convention,
-    VICRegTerms,
-    pair_moments,
-    terms_of_moments,
-)
+from correspondence_losses.functional._pair_moments import pair_moments
+from correspondence_losses.functional.vicreg import Convention, VICRegTerms, terms_of_moments
 from correspondence_losses.losses._vicreg_settings import VICRegModule, VICRegSettings
 
 __all__ = ["MatchStatistics", "MatchedVICRegLoss", "matched_vicreg_loss"]

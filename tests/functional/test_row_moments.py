@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from correspondence_losses.functional import _row_moments
-from correspondence_losses.functional._row_moments import RowMoments, row_moments
-from correspondence_losses.functional.vicreg import pair_moments
+from correspondence_losses.functional._pair_moments import PairMoments, pair_moments
+from correspondence_losses.functional._row_moments import row_moments
 
 
 @pytest.fixture(autouse=True)
@@ -16,10 +16,8 @@ def several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_row_moments, "_BLOCK_ELEMENTS", 150)
 
 
-def of_vectors(table: Tensor, rows: Tensor, valid: Tensor | None) -> RowMoments:
-    invariance, variances, off_diagonals = pair_moments(table[rows[0]], table[rows[1]], valid)
-    counts = rows.shape[2] if valid is None else valid.sum(-1)
-    return RowMoments(invariance * counts, torch.stack(variances), torch.stack(off_diagonals))
+def of_vectors(table: Tensor, rows: Tensor, valid: Tensor | None) -> PairMoments:
+    return pair_moments(table[rows[0]], table[rows[1]], valid)
 
 
 def inputs(n: int, c: int, *, masked: bool) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -31,28 +29,33 @@ def inputs(n: int, c: int, *, masked: bool) -> tuple[Tensor, Tensor, Tensor | No
     return table, rows, valid if masked else None
 
 
+def total(moment: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return moment.sum() if isinstance(moment, Tensor) else sum(part.sum() for part in moment)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("n", "c"), [(1, 4), (4, 6), (7, 3)])  # Gram matrices where n < c, covariances elsewhere
 def test_equals_moments_of_the_vectors(n: int, c: int, masked: bool) -> None:
     table, rows, valid = inputs(n, c, masked=masked)
 
-    def value_and_derivatives(function: Callable[..., RowMoments]) -> tuple[Tensor, ...]:
+    def value_and_derivatives(function: Callable[..., PairMoments]) -> tuple[Tensor, ...]:
         moments = function(table, rows, valid)
-        loss = sum((moment * torch.linspace(1, 2, moment.numel()).view_as(moment)).sum() for moment in moments)
+        parts = moments.invariance, *moments.variances, *moments.off_diagonals
+        loss = sum((part * torch.linspace(1, 2, part.numel()).view_as(part)).sum() for part in parts)
         (plain,) = torch.autograd.grad(loss, table, retain_graph=True)
         (first,) = torch.autograd.grad(loss, table, create_graph=True)
         (second,) = torch.autograd.grad(first.square().sum(), table)
-        return *moments, plain, first, second
+        return *parts, plain, first, second
 
     got, expected = value_and_derivatives(row_moments), value_and_derivatives(of_vectors)
     torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", RowMoments._fields)
+@pytest.mark.parametrize("name", PairMoments._fields)
 def test_gradient_of_one_moment_alone(name: str) -> None:
     table, rows, valid = inputs(4, 6, masked=True)
     got, expected = (
-        torch.autograd.grad(getattr(function(table, rows, valid), name).sum(), table)
+        torch.autograd.grad(total(getattr(function(table, rows, valid), name)), table)
         for function in (row_moments, of_vectors)
     )
     torch.testing.assert_close(got, expected)
@@ -64,7 +67,7 @@ def test_vmap_over_tables_and_rows() -> None:
     for arguments, in_dims in (((tables, rows), (0, None)), ((tables, torch.stack([rows, rows.flip(0)], 2)), (0, 2))):
 
         def gradient(table: Tensor, rows: Tensor) -> Tensor:
-            return torch.func.grad(lambda leaf: sum(part.sum() for part in row_moments(leaf, rows, valid)))(table)
+            return torch.func.grad(lambda leaf: sum(map(total, row_moments(leaf, rows, valid))))(table)
 
         got = torch.vmap(gradient, in_dims)(*arguments)
         singly = [rows, rows] if in_dims[1] is None else [rows, rows.flip(0)]
