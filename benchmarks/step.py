@@ -43,7 +43,12 @@ def main(arguments: list[str] | None = None) -> None:
     for part, times in seconds.items():
         median = statistics.median(times)
         lines.append(f"| {part} | {1e3 * median:.1f} | {1e3 * min(times):.1f} | {median / total:.0%} |")
-    lines += [f"| all | {1e3 * total:.1f} | | |", "", f"loss of the last step: {loss!r}", str(describe_machine(torch.device("cpu")))]
+    lines += [
+        f"| all | {1e3 * total:.1f} | | |",
+        "",
+        f"loss of the last step: {loss!r}",
+        str(describe_machine(torch.device("cpu"))),
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

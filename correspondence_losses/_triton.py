@@ -22,11 +22,10 @@ def use_triton(tensor: Tensor) -> bool:
     ``CORRESPONDENCE_LOSSES_TRITON=0`` in the environment they take none. ``torch.compile`` makes its own kernels from
     the plain path. With ``TRITON_INTERPRET=1`` they take CPU tensors too, in Triton's interpreter.
     """
-    if torch.compiler.is_compiling() or not _INSTALLED or os.environ.get(_SWITCH) == "0":
+    if torch.compiler.is_compiling() or not _INSTALLED or tensor.dtype not in _DTYPES:
         return False
-    if tensor.dtype not in _DTYPES:
-        return False
-    return _is_new_enough(tensor.device) if tensor.is_cuda else os.environ.get("TRITON_INTERPRET") == "1"
+    there = _is_new_enough(tensor.device) if tensor.is_cuda else os.environ.get("TRITON_INTERPRET") == "1"
+    return there and os.environ.get(_SWITCH) != "0"
 
 
 @functools.cache

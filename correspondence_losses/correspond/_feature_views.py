@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from correspondence_losses._precision import without_autocast
 from correspondence_losses.correspond.feature import take_vectors
 
 # The cells of a block of images, which should stay in a CPU's cache, and the products of one image and view.
@@ -63,7 +64,7 @@ def _nearest_in_block(views: Sequence[Tensor], num_large: int) -> Iterator[tuple
     biases = (torch.linalg.vector_norm(cells, dim=-1).square_() / 2).split_with_sizes(sizes, dim=1)
     for large in range(min(num_large, len(views) - 1)):
         later = range(large + 1, len(views))
-        with torch.autocast(cells.device.type, enabled=False):
+        with without_autocast(cells.device):
             products = torch.bmm(vectors[large], cells[:, sum(sizes[: large + 1]) :].mT)
         for other, part in zip(later, products.split_with_sizes(sizes[large + 1 :], dim=-1), strict=True):
             forth = (part - biases[other].unsqueeze(-2)).max(dim=-1).indices

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from correspondence_losses._checks import check_count, check_not_empty
+from correspondence_losses._precision import without_autocast
 from correspondence_losses._triton import use_triton
 from correspondence_losses.correspond._blocks import pair_blocks
 from correspondence_losses.correspond.matches import Matches, check_map_pair, keep_closest
@@ -80,7 +81,7 @@ def _nearest(a: Tensor, b: Tensor) -> Tensor:
 
         return _triton_nearest.best_columns(a, b, squares / -2)
     blocks = list(pair_blocks(a.shape[0], a.shape[2], b.shape[2], a.device))
-    with torch.autocast(a.device.type, enabled=False):
+    with without_autocast(a.device):
         if len(blocks) == 1:
             return _argmax(torch.baddbmm(squares, a.mT, b, beta=-0.5))
         nearest = torch.empty(a.shape[0], a.shape[2], dtype=torch.int64, device=a.device)

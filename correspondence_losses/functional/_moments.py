@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from correspondence_losses._precision import at_least_float32, matmul
+from correspondence_losses._precision import at_least_float32, matmul, without_autocast
 from correspondence_losses.functional._vmap import batch_first
 
 
@@ -174,7 +174,7 @@ def _matrix(freedom: Tensor | int) -> Tensor | int:
 def _add_matmul(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Add a @ b to ``total``, in place."""
     n, d = total.shape[-2:]
-    with torch.autocast(total.device.type, enabled=False):
+    with without_autocast(total.device):
         total.view(-1, n, d).baddbmm_(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]))
     return total
 
