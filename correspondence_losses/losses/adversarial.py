@@ -149,13 +149,17 @@ class _AdversarialLoss(ModuleWithSettings):
         )
 
     def generator_loss(self, discriminator: nn.Module, target: Tensor | Sequence[Tensor]) -> Tensor:
-        """Return the generator's side. Its gradient reaches the target's features, but not the discriminator."""
+        """Return the generator's side. Its gradient reaches the target's features, but not the discriminator.
+
+        The discriminator's buffers stay as they are too: running statistics count the target once, when
+        :meth:`discriminator_loss` scores it.
+        """
         _check_discriminator(discriminator)
         _check_features("target", target)
-        if isinstance(discriminator, DistributedDataParallel):
-            discriminator = discriminator.module
-        frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
-        scores = _levels(functional_call(discriminator, frozen, (target,)))
+        module = _inside(discriminator)
+        frozen = {name: parameter.detach() for name, parameter in module.named_parameters()}
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        scores = _levels(functional_call(module, (frozen, buffers), (target,)))
         return _total([self._generator_objective(level) for level in scores])
 
     def discriminator_loss(
@@ -165,7 +169,10 @@ class _AdversarialLoss(ModuleWithSettings):
         _check_discriminator(discriminator)
         _check_features("source", source)
         _check_features("target", target)
-        real, fake = (_levels(discriminator(_detach(features))) for features in (source, target))
+        real = _levels(discriminator(_detach(source)))
+        # Through the wrapper once, which is enough for it to average the gradients: before each call it overwrites the
+        # buffers, some of which the call before may have kept for its backward pass.
+        fake = _levels(_inside(discriminator)(_detach(target)))
         return _total([self._discriminator_objective(r, f) for r, f in zip(real, fake, strict=True)])
 
 
@@ -305,6 +312,10 @@ def minimax_loss(
 def _check_discriminator(discriminator: nn.Module) -> None:
     if not isinstance(discriminator, nn.Module):
         raise TypeError(f"discriminator must be a torch.nn.Module, got {type(discriminator).__name__}")
+
+
+def _inside(discriminator: nn.Module) -> nn.Module:
+    return discriminator.module if isinstance(discriminator, DistributedDataParallel) else discriminator
 
 
 def _check_features(name: str, features: Tensor | Sequence[Tensor]) -> None:

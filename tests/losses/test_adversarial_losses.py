@@ -43,6 +43,17 @@ def test_equals_the_functions_summed_over_levels(discriminator, criterion, gener
     torch.testing.assert_close(criterion(discriminator, source, target), terms.generator + terms.discriminator)
 
 
+def test_running_statistics_count_each_domain_once():
+    discriminator = torch.nn.Sequential(torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 1, 1))
+    source, target = levels()[1], levels()[2]
+    before = {name: buffer.clone() for name, buffer in discriminator.named_buffers()}
+    LSGANLoss().generator_loss(discriminator, target)
+    for name, buffer in discriminator.named_buffers():
+        assert torch.equal(buffer, before[name])
+    LSGANLoss()(discriminator, source, target).backward()
+    assert discriminator[0].num_batches_tracked == 2
+
+
 @pytest.mark.parametrize(("criterion", "generator", "judge"), OBJECTIVES)
 def test_one_backward_gives_each_player_its_own_gradient(discriminator, criterion, generator, judge):
     source, target = levels(), levels()
