@@ -180,7 +180,7 @@ def test_relative_difference_is_of_the_worst_tensor():
         relative_difference((one, one), (one,))
 
 
-def test_the_steps_that_are_timed_are_those_of_a_run(tmp_path):
+def test_the_steps_that_are_timed_are_those_of_a_run(tmp_path, monkeypatch, capsys):
     data = write_tiny(tmp_path / "ycb")
     settings = SegmentationSettings(
         **{**TINY, "evaluation": None},
@@ -211,6 +211,11 @@ def test_the_steps_that_are_timed_are_those_of_a_run(tmp_path):
     run(settings)
     *_, last = training_rows(settings.output)
     assert loss == pytest.approx(last[1], rel=1e-4)
+    monkeypatch.setattr(step, "_main_job", lambda folder: settings)
+    step.main(["--steps", "2"])
+    table = capsys.readouterr().out
+    assert all(f"| {part} | " in table for part in seconds)
+    assert f"loss of the last step: {loss!r}" in table and torch.__version__ in table
 
 
 def test_steps_of_the_thesis_run_on_a_tiny_model():
