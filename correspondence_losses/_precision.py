@@ -12,11 +12,12 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Keep autocast from lowering the precision of products; entering that costs microseconds, so only where it is on.
+    """Keep autocast from lowering the precision of products.
 
-    A step of small tensors has dozens of products.
+    Only where it is on: entering costs microseconds, and a step of small tensors has dozens of products.
     """
-    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+    on = device.type != "meta" and torch.is_autocast_enabled(device.type)  # which meta tensors do not have
+    return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class PlainViT(nn.Module):
         """Return the map (b, channels, ⌈H / stride⌉, ⌈W / stride⌉) of images (b, 3, H, W), as a list of one."""
         # Rounded up without a division of negative numbers, which ONNX rounds to 0.
         size = [(extent + self.stride - 1) // self.stride * self.stride for extent in images.shape[-2:]]
-        if torch.compiler.is_exporting() or size != list(images.shape[-2:]):  # one program for all sizes
+        if _is_exporting() or size != list(images.shape[-2:]):  # one program for all sizes
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         maps: list[Tensor] = self.model.forward_intermediates(images, indices=1, norm=True, intermediates_only=True)
         return maps
@@ -69,6 +69,10 @@ class PlainViT(nn.Module):
                 stage = 1 + int(name.split(".")[1])
             stages[stage].append(parameter)
         return stages
+
+
+# PyTorch 2.6 does not tell exporting from compiling; there, compiled images of fitting sizes are resized to their own.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 def _without_weights(name: str) -> Any:
