@@ -112,7 +112,8 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: 
                 program, input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
             )
     except Exception as error:  # of many kinds, as above
-        raise ExportError(f"the model cannot be written as ONNX: {error}") from error
+        version = torch.__version__  # what an exporter knows grows: that of 2.6 resizes to no computed size
+        raise ExportError(f"PyTorch {version} cannot write the model as ONNX: {error}") from error
     if written is None:
         raise ExportError("the model cannot be written as ONNX")
     written.model.metadata_props[_KEY] = description

@@ -53,6 +53,8 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(trained: Path) -> Path:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
+    if torch.__version__.startswith("2.6."):
+        pytest.skip("PyTorch 2.6 writes no resize to a computed size as ONNX")
     main(["export", str(trained)])
     return trained / "export"
 
