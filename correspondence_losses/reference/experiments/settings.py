@@ -27,7 +27,7 @@ _ABOVE_ZERO = (
     "log_every",
     "num_nodes",
 )
-_AT_LEAST_ZERO = ("weight_decay", "clip_gradients", "warmup_epochs", "num_workers", "final_learning_rate")
+_AT_LEAST_ZERO = ("weight_decay", "clip_gradients", "warmup_epochs", "final_learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,8 @@ class RunSettings(TrainingPlan):
         logger: Where terms and scores are logged besides the CSV files: ``"tensorboard"``, ``"csv"``, ``"wandb"``,
             ``"mlflow"`` or ``"none"``. Weights & Biases and MLflow read their own variables, such as ``WANDB_MODE`` and
             ``MLFLOW_TRACKING_URI``.
-        num_workers: Processes that read images, for each training process.
+        num_workers: Processes that read images, for each training process. Default: 2, and fewer on a CPU of two or
+            three cores, where they would take these from the training.
         accelerator: Fabric's, such as ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: Number of processes on this machine, or ``"auto"``.
         num_nodes: Number of machines.
@@ -134,7 +135,7 @@ class RunSettings(TrainingPlan):
     average_epochs: int = 20
     log_every: int = 50
     logger: LoggerName = "tensorboard"
-    num_workers: int = 2
+    num_workers: int | None = None
     accelerator: str = "auto"
     devices: int | Literal["auto"] = 1
     num_nodes: int = 1
@@ -144,6 +145,8 @@ class RunSettings(TrainingPlan):
     def __post_init__(self) -> None:
         self.check_above_zero(*_ABOVE_ZERO)
         self.check_at_least_zero(*_AT_LEAST_ZERO)
+        if self.num_workers is not None:
+            self.check_at_least_zero("num_workers")
         for name in ("max_unlabelled_frames", "max_evaluation_frames"):
             if getattr(self, name) is not None:
                 self.check_above_zero(name)

@@ -32,7 +32,7 @@ from correspondence_losses.reference.models.backbone import Backbone, has_batch_
 from correspondence_losses.reference.models.self_training import SelfTrainingModel
 from correspondence_losses.reference.runs.report import write_report
 from correspondence_losses.reference.seeding import seed_step
-from correspondence_losses.reference.streams.batches import StepSampler, loader
+from correspondence_losses.reference.streams.batches import StepSampler, loader, workers_beside
 
 __all__ = ["PLACE", "check_same_settings", "launch", "run"]
 
@@ -197,7 +197,10 @@ class _Run:
             world_size=self.fabric.world_size,
             accumulate=settings.accumulate,
         )
-        return loader(self.task.stream, sampler, settings.num_workers, self.task.collate)
+        workers = settings.num_workers
+        if workers is None:
+            workers = workers_beside(self.fabric.device)
+        return loader(self.task.stream, sampler, workers, self.task.collate)
 
     def _evaluate(self) -> Mapping[str, float]:
         self.model.eval()

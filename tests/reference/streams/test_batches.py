@@ -2,10 +2,13 @@
 
 import itertools
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from correspondence_losses.reference.streams.batches import StepSampler
+from correspondence_losses.reference.streams import batches
+from correspondence_losses.reference.streams.batches import StepSampler, workers_beside
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 5), st.integers(0, 6))
@@ -18,3 +21,15 @@ def test_processes_share_out_the_samples_of_one_process(world: int, batch: int, 
         return [list(itertools.chain(*step)) for step in zip(*samplers, strict=True)]
 
     assert indices(world, batch) == indices(1, world * batch)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "threads", "workers"),
+    [("cuda", 2, 2, 2), ("cpu", 1, 1, 0), ("cpu", 2, 2, 0), ("cpu", 2, 1, 1), ("cpu", 3, 3, 0), ("cpu", 16, 16, 2)],
+)
+def test_few_cores_train_undisturbed(
+    monkeypatch: pytest.MonkeyPatch, device: str, cores: int, threads: int, workers: int
+) -> None:
+    monkeypatch.setattr(batches.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert workers_beside(torch.device(device)) == workers
