@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from correspondence_losses._precision import at_least_float32, matmul, without_autocast
-from correspondence_losses.functional._vmap import batch_first
+from correspondence_losses.functional._vmap import all_batch_first
 
 
 def second_moments(z: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -97,9 +97,7 @@ class _SecondMoments(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, int | None], z: Tensor, valid: Tensor | None
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        outputs = _SecondMoments.apply(
-            batch_first(info, z, in_dims[0]), None if valid is None else batch_first(info, valid, in_dims[1])
-        )
+        outputs = _SecondMoments.apply(*all_batch_first(info, in_dims, (z, valid)))
         return outputs, (0,) * len(outputs)
 
 

@@ -12,7 +12,7 @@ from correspondence_losses.functional._moments import (
     second_moments,
     variances_of,
 )
-from correspondence_losses.functional._vmap import batch_first
+from correspondence_losses.functional._vmap import all_batch_first
 
 
 class PairMoments(NamedTuple):
@@ -95,11 +95,7 @@ class _PairMoments(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor | None
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        batches = (
-            None if tensor is None else batch_first(info, tensor, dim)
-            for tensor, dim in zip(arguments, in_dims, strict=True)
-        )
-        outputs = _PairMoments.apply(*batches)
+        outputs = _PairMoments.apply(*all_batch_first(info, in_dims, arguments))
         return outputs, (0,) * len(outputs)
 
 

@@ -14,7 +14,7 @@ from correspondence_losses.functional._moments import (
     variances_of,
 )
 from correspondence_losses.functional._pair_moments import PairMoments, num_pairs, plain_moments
-from correspondence_losses.functional._vmap import batch_first
+from correspondence_losses.functional._vmap import all_batch_first
 
 # A block, the rows of both sides, takes twice that many numbers, which should stay in the cache.
 _BLOCK_ELEMENTS = 2**20
@@ -82,10 +82,7 @@ class _RowMoments(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], *arguments: Tensor | None
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        batches = [
-            None if tensor is None else batch_first(info, tensor, dim)
-            for tensor, dim in zip(arguments, in_dims, strict=True)
-        ]
+        batches = all_batch_first(info, in_dims, arguments)
         items = [[None if batch is None else batch[i] for batch in batches] for i in range(info.batch_size)]
         results = zip(*(_RowMoments.apply(*item) for item in items), strict=True)
         outputs = tuple(torch.stack(parts) for parts in results)

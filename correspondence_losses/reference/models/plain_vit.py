@@ -19,6 +19,10 @@ def is_plain_vit(name: str) -> bool:
     return len({info["reduction"] for info in model.feature_info}) == 1
 
 
+# PyTorch 2.6 does not tell exporting from compiling; there, compiled images of fitting sizes are resized to their own.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
+
 class PlainViT(nn.Module):
     """A plain ViT that takes images of any size and returns the map of its last block, normalised as its tokens are.
 
@@ -69,10 +73,6 @@ class PlainViT(nn.Module):
                 stage = 1 + int(name.split(".")[1])
             stages[stage].append(parameter)
         return stages
-
-
-# PyTorch 2.6 does not tell exporting from compiling; there, compiled images of fitting sizes are resized to their own.
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 def _without_weights(name: str) -> Any:

@@ -225,7 +225,7 @@ def test_accumulated_batches_train_as_one_large_one(settings: SegmentationSettin
     parts = dataclasses.replace(whole, batch_size=1, accumulate=2, output=tmp_path / "parts")
     rows = [read_checkpoint(s.output / "checkpoint.pt")["history"]["training"] for s in (whole, parts) if run(s)]
     for one, other in zip(*rows, strict=True):
-        assert one == pytest.approx(other, rel=1e-4)
+        assert one == pytest.approx(other, rel=1e-5)
 
 
 @pytest.mark.usefixtures("without_figures")
