@@ -4,7 +4,7 @@ A batch is a labelled and an unlabelled image of random numbers, with 60 segment
 """
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -193,7 +193,7 @@ def _in_the_loop(
         kept = pin_memory(kept)
     found: list[tuple[float, Profile]] = []
 
-    def batches(_step: int) -> Iterator[dict[str, Any]]:
+    def batches(_step: int) -> Generator[dict[str, Any], None, None]:
         yield from [kept] * _WARM_UP
         _wait(device)
         start = perf_counter()

@@ -3,8 +3,8 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def train(
     fabric: Fabric,
     model: _FabricModule,
     optimizer: torch.optim.Optimizer,
-    batches_from: Callable[[int], Iterable[Any]],
+    batches_from: Callable[[int], Generator[Any, None, None]],
     evaluate: Callable[[], Mapping[str, float]] | None,
     *,
     plan: TrainingPlan,
@@ -57,7 +57,8 @@ def train(
         model: Set up by ``fabric``. Called with a batch it returns the loss terms by name, ``"loss"`` among them,
             which is minimised.
         optimizer: Set up by ``fabric``.
-        batches_from: From a step to this process's batches from that step on, ``plan.accumulate`` for each step.
+        batches_from: From a step to this process's batches from that step on, ``plan.accumulate`` for each step. It is
+            closed in the end, also by an error.
         evaluate: Returns metrics by name; called on all processes. ``None`` where there is nothing to evaluate.
         plan: How long, and when to do what.
         history: Where terms and metrics are logged.
@@ -110,8 +111,8 @@ def train(
         _stop_requests() as stop,
         opened_inside(model.module),
         _progress(fabric, step, plan, history) as progress,
+        closing(batches_from(step)) as batches,
     ):
-        batches = iter(batches_from(step) if step < plan.num_steps else ())
         while step < plan.num_steps:
             launched = _training_step(fabric, model, optimizer, islice(batches, plan.accumulate), step, plan, stop())
             read()

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ class _Run:
         self.fabric.barrier()
         return results
 
-    def _batches_from(self, step: int) -> Iterable[Any]:
+    def _batches_from(self, step: int) -> Generator[Any, None, None]:
         settings = self.settings
         sampler = StepSampler(
             start=step,

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import torch
@@ -64,16 +64,25 @@ def workers_beside(device: torch.device) -> int:
 
 def loader(
     stream: Dataset[Any], sampler: StepSampler, num_workers: int, collate: Callable[[list[Any]], Any]
-) -> DataLoader[Any]:
-    """Return the batches of a stream, read by worker processes."""
-    return DataLoader(
-        stream,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_leave_signals_to_the_trainer,
+) -> Generator[Any, None, None]:
+    """Yield the batches of a stream, read by worker processes; to be closed, which ends these."""
+    batches = iter(
+        DataLoader(
+            stream,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=num_workers,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_leave_signals_to_the_trainer,
+        )
     )
+    try:
+        yield from batches
+    finally:
+        # The traceback of an error keeps the iterator, whose end would end the workers. At exit Python sends them a
+        # SIGTERM, which they ignore, and waits for them: for ever.
+        if num_workers:
+            batches._shutdown_workers()  # type: ignore[attr-defined]  # it has no public name
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:

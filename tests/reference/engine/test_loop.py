@@ -1,6 +1,6 @@
 """The training loop: a loss term that is not finite stops it, whichever term it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,14 @@ def run(
     )
     history = History(None, interval=1)
     train(
-        fabric, model, optimizer, lambda step: batches[step:], None, plan=plan, history=history, checkpoint=checkpoint
+        fabric,
+        model,
+        optimizer,
+        lambda step: (batch for batch in batches[step:]),
+        None,
+        plan=plan,
+        history=history,
+        checkpoint=checkpoint,
     )
 
 
@@ -130,7 +137,7 @@ def test_no_step_waits_for_the_gpu(tmp_path: Path) -> None:
     optimizer = fabric.setup_optimizers(torch.optim.AdamW(model.parameters(), lr=0.1))
     batch = {"x": torch.ones(3, 4).pin_memory()}
 
-    def batches(_step: int) -> Iterator[dict[str, Tensor]]:
+    def batches(_step: int) -> Generator[dict[str, Tensor], None, None]:
         yield from [batch] * 4
         torch.cuda.set_sync_debug_mode("error")
         try:

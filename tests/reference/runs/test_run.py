@@ -1,7 +1,9 @@
 """Whole runs on a tiny data set: results, figures, resumption bit for bit, and the ways a run must stop."""
 
 import dataclasses
+import itertools
 import json
+import multiprocessing
 import os
 import pickle
 import signal
@@ -142,17 +144,30 @@ def test_a_signal_to_the_whole_group_of_processes_leaves_a_checkpoint(
 
 
 def test_a_nan_stops_with_its_step_and_term(settings: SegmentationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    terms = SegmentRegularizationLoss.terms
-    calls = iter(range(100))
-
-    def broken(self: Any, *arguments: Any) -> Any:
-        good = terms(self, *arguments)
-        return good._replace(separation=good.separation * float("nan")) if next(calls) == 5 else good
-
-    monkeypatch.setattr(SegmentRegularizationLoss, "terms", broken)
+    _nan_at(monkeypatch, step=6)
     with pytest.raises(NonFiniteLossError, match=r"at step 6: loss = nan, sam_separation = nan"):
         run(settings)
     assert read_checkpoint(settings.output / "checkpoint.pt")["step"] == 4
+
+
+def test_an_error_ends_the_processes_that_read(settings: SegmentationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They ignore the signal that Python sends them at exit, and it would wait for them for ever."""
+    _nan_at(monkeypatch, step=2)
+    with pytest.raises(NonFiniteLossError) as error:  # which keeps the traceback, as an uncaught error does
+        run(dataclasses.replace(settings, num_workers=2))
+    assert error.tb is not None
+    assert multiprocessing.active_children() == []
+
+
+def _nan_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    terms = SegmentRegularizationLoss.terms
+    calls = itertools.count(1)
+
+    def broken(self: Any, *arguments: Any) -> Any:
+        good = terms(self, *arguments)
+        return good._replace(separation=good.separation * float("nan")) if next(calls) == step else good
+
+    monkeypatch.setattr(SegmentRegularizationLoss, "terms", broken)
 
 
 def test_another_run_in_the_folder_is_refused_or_overwritten(settings: SegmentationSettings) -> None:
