@@ -7,7 +7,7 @@ from benchmarks.workload import Case, Floor, Workload, copying, counted, seeded
 from correspondence_losses import Matches, ViewGrid, feature_matches, location_matches
 
 _NUM_MATCHES = 20
-_PRODUCT_ROWS = 256
+_PRODUCT_ROWS = 1024
 
 
 def location(height: int, width: int) -> Case:

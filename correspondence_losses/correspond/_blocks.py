@@ -8,7 +8,8 @@ import torch
 # to keep the device busy.
 _CPU_PAIRS = 2**21
 _DEVICE_PAIRS = 2**24
-_ROWS = 128
+# A product of few rows spends its time on the other operand.
+_ROWS = 1024
 
 
 def pair_blocks(samples: int, rows: int, columns: int, device: torch.device) -> Iterator[tuple[slice, slice]]:

@@ -1,5 +1,8 @@
 """Matches by the distance of the features themselves (equation 2.9)."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -10,6 +13,8 @@ from correspondence_losses.correspond._blocks import pair_blocks
 from correspondence_losses.correspond.matches import Matches, check_map_pair, keep_closest
 
 _RUN = 64
+# The columns of a block of products: with fewer, a block has more rows.
+_COLUMNS = 2048
 
 
 @torch.no_grad()
@@ -80,24 +85,44 @@ def _nearest(a: Tensor, b: Tensor) -> Tensor:
         from correspondence_losses.correspond import _triton_nearest
 
         return _triton_nearest.best_columns(a, b, squares / -2)
-    blocks = list(pair_blocks(a.shape[0], a.shape[2], b.shape[2], a.device))
+    parts = [slice(start, start + _COLUMNS) for start in range(0, b.shape[2], _COLUMNS)]
+    blocks = list(pair_blocks(a.shape[0], a.shape[2], min(b.shape[2], _COLUMNS), a.device))
     with without_autocast(a.device):
-        if len(blocks) == 1:
-            return _argmax(torch.baddbmm(squares, a.mT, b, beta=-0.5))
+        if len(blocks) == len(parts) == 1:
+            return _argmax(torch.baddbmm(squares, a.mT, b, beta=-0.5)).indices
         nearest = torch.empty(a.shape[0], a.shape[2], dtype=torch.int64, device=a.device)
         # All blocks in the memory of the first: the pages of fresh memory would cost a quarter of the search.
-        first = nearest[blocks[0]]
-        memory = b.new_empty(first.numel() * b.shape[2])
+        memory = b.new_empty(nearest[blocks[0]].numel() * min(b.shape[2], _COLUMNS))
         for samples, cells in blocks:
             rows = a[samples, :, cells].mT
-            scores = memory[: rows.shape[0] * rows.shape[1] * b.shape[2]].view(*rows.shape[:2], -1)
-            torch.baddbmm(squares[samples], rows, b[samples], beta=-0.5, out=scores)
-            nearest[samples, cells] = _argmax(scores)
+            best = []
+            for part in parts:
+                columns = b[samples, :, part]
+                scores = memory[: rows.shape[0] * rows.shape[1] * columns.shape[2]].view(*rows.shape[:2], -1)
+                torch.baddbmm(squares[samples, :, part], rows, columns, beta=-0.5, out=scores)
+                best.append(_argmax(scores))
+            nearest[samples, cells] = _best_of_parts(best)
     return nearest
 
 
-def _argmax(scores: Tensor) -> Tensor:
-    """The first argmax of the last dimension.
+class _Best(NamedTuple):
+    """The first maximum of the last dimension."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _best_of_parts(best: Sequence[_Best]) -> Tensor:
+    """The first argmax of all columns from that of each part of them."""
+    if len(best) == 1:
+        return best[0].indices
+    part = torch.stack([found.values for found in best]).max(dim=0, keepdim=True).indices
+    index = torch.stack([found.indices for found in best]).gather(0, part)
+    return index.add_(part, alpha=_COLUMNS).squeeze(0)
+
+
+def _argmax(scores: Tensor) -> _Best:
+    """The first argmax of the last dimension, and the maximum.
 
     A maximum vectorises where an argmax does not, so the maximum of each run of columns is taken first, and the
     argmax of the runs and of the columns of the best one after it. ``max`` finds an argmax in half of the time of
@@ -105,12 +130,12 @@ def _argmax(scores: Tensor) -> Tensor:
     """
     columns = scores.shape[-1]
     if columns < 8 * _RUN:
-        return scores.max(dim=-1).indices
+        return _Best(*scores.max(dim=-1))
     whole = columns // _RUN * _RUN
     maxima = scores[..., :whole].reshape(*scores.shape[:-1], -1, _RUN).amax(dim=-1)
     if whole < columns:
         maxima = torch.cat([maxima, scores[..., whole:].amax(dim=-1, keepdim=True)], dim=-1)
     run = torch.arange(_RUN, device=scores.device)
     candidates = (maxima.max(dim=-1, keepdim=True).indices * _RUN + run).clamp(max=columns - 1)
-    best = scores.gather(-1, candidates).max(dim=-1, keepdim=True).indices
-    return candidates.gather(-1, best).squeeze(-1)
+    best = scores.gather(-1, candidates).max(dim=-1, keepdim=True)
+    return _Best(best.values.squeeze(-1), candidates.gather(-1, best.indices).squeeze(-1))

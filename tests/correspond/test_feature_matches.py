@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from correspondence_losses.correspond import _blocks, feature_matches
+from correspondence_losses.correspond import _blocks, feature, feature_matches
 from correspondence_losses.correspond.feature import _argmax
 
 
@@ -52,7 +52,8 @@ def test_equals_the_equation(shape, seed, num_matches, offset, layout):
 def test_argmax_takes_the_first_of_equal_values(seed, columns):
     scores = torch.randint(4, (2, 3, columns), generator=torch.Generator().manual_seed(seed)).float()
     expected = [[row.tolist().index(max(row.tolist())) for row in sample] for sample in scores]
-    assert _argmax(scores).tolist() == expected
+    assert _argmax(scores).indices.tolist() == expected
+    assert torch.equal(_argmax(scores).values, scores.amax(dim=-1))
 
 
 def test_a_map_matched_with_itself_is_the_identity():
@@ -71,14 +72,19 @@ def test_large_means_do_not_cost_the_small_differences():
     torch.testing.assert_close(got.distance.double(), exact, rtol=1e-4, atol=0)
 
 
-def test_blocks_change_nothing(monkeypatch):
+@pytest.mark.parametrize("columns", [1, 5, 18])
+@pytest.mark.parametrize("pairs", [1, 50, 700])
+def test_blocks_change_nothing(monkeypatch, pairs, columns):
     torch.manual_seed(0)
-    map_a, map_b = torch.randn(3, 4, 5, 7, dtype=torch.float64), torch.randn(3, 4, 6, 3, dtype=torch.float64)
+    # Whole numbers whose mean is one too have exact products: of equally near cells the first is taken.
+    map_a = torch.randint(-2, 3, (3, 4, 5, 7), dtype=torch.float64)
+    map_b = torch.randint(-2, 3, (3, 4, 3, 3), dtype=torch.float64)
+    map_b = torch.cat([map_b, -map_b], dim=2)
     whole = feature_matches(map_a, map_b, 20)
-    for pairs in (1, 50, 700):
-        monkeypatch.setattr(_blocks, "_CPU_PAIRS", pairs)
-        for got, expected in zip(feature_matches(map_a, map_b, 20), whole, strict=True):
-            torch.testing.assert_close(got, expected)
+    monkeypatch.setattr(_blocks, "_CPU_PAIRS", pairs)
+    monkeypatch.setattr(feature, "_COLUMNS", columns)
+    for got, expected in zip(feature_matches(map_a, map_b, 20), whole, strict=True):
+        assert torch.equal(got, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -106,9 +112,10 @@ def test_no_gradient_is_recorded():
     assert not feature_matches(features, features, 2).distance.requires_grad
 
 
-@pytest.mark.parametrize("pairs", [2**21, 50])
-def test_compiles_to_one_graph(pairs, monkeypatch):
+@pytest.mark.parametrize(("pairs", "columns"), [(2**21, 2048), (50, 2048), (50, 5)])
+def test_compiles_to_one_graph(pairs, columns, monkeypatch):
     monkeypatch.setattr(_blocks, "_CPU_PAIRS", pairs)
+    monkeypatch.setattr(feature, "_COLUMNS", columns)
     map_a, map_b = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 3, 3)
     compiled = torch.compile(feature_matches, fullgraph=True, backend="aot_eager")
     for got, expected in zip(compiled(map_a, map_b, 20), feature_matches(map_a, map_b, 20), strict=True):
