@@ -13,7 +13,7 @@ from correspondence_losses.correspond._blocks import pair_blocks
 from correspondence_losses.correspond.matches import Matches, check_map_pair, keep_closest
 
 _RUN = 64
-# The columns of a block of products: with fewer, a block has more rows.
+# The columns of a block of products on a CPU: with fewer, a block has more rows.
 _COLUMNS = 2048
 
 
@@ -85,23 +85,23 @@ def _nearest(a: Tensor, b: Tensor) -> Tensor:
         from correspondence_losses.correspond import _triton_nearest
 
         return _triton_nearest.best_columns(a, b, squares / -2)
-    parts = [slice(start, start + _COLUMNS) for start in range(0, b.shape[2], _COLUMNS)]
-    blocks = list(pair_blocks(a.shape[0], a.shape[2], min(b.shape[2], _COLUMNS), a.device))
+    width = min(b.shape[2], _COLUMNS) if b.device.type == "cpu" else b.shape[2]
+    parts = list(zip(torch.split(b, width, dim=2), torch.split(squares, width, dim=2), strict=True))
+    blocks = list(pair_blocks(a.shape[0], a.shape[2], width, a.device))
     with without_autocast(a.device):
         if len(blocks) == len(parts) == 1:
             return _argmax(torch.baddbmm(squares, a.mT, b, beta=-0.5)).indices
         nearest = torch.empty(a.shape[0], a.shape[2], dtype=torch.int64, device=a.device)
         # All blocks in the memory of the first: the pages of fresh memory would cost a quarter of the search.
-        memory = b.new_empty(nearest[blocks[0]].numel() * min(b.shape[2], _COLUMNS))
+        memory = b.new_empty(nearest[blocks[0]].numel() * width)
         for samples, cells in blocks:
             rows = a[samples, :, cells].mT
             best = []
-            for part in parts:
-                columns = b[samples, :, part]
+            for columns, bias in parts:
                 scores = memory[: rows.shape[0] * rows.shape[1] * columns.shape[2]].view(*rows.shape[:2], -1)
-                torch.baddbmm(squares[samples, :, part], rows, columns, beta=-0.5, out=scores)
+                torch.baddbmm(bias[samples], rows, columns[samples], beta=-0.5, out=scores)
                 best.append(_argmax(scores))
-            nearest[samples, cells] = _best_of_parts(best)
+            nearest[samples, cells] = _best_of_parts(best, width)
     return nearest
 
 
@@ -112,13 +112,13 @@ class _Best(NamedTuple):
     indices: Tensor
 
 
-def _best_of_parts(best: Sequence[_Best]) -> Tensor:
-    """The first argmax of all columns from that of each part of them."""
+def _best_of_parts(best: Sequence[_Best], width: int) -> Tensor:
+    """The first argmax of all columns from that of each part of so many of them."""
     if len(best) == 1:
         return best[0].indices
     part = torch.stack([found.values for found in best]).max(dim=0, keepdim=True).indices
     index = torch.stack([found.indices for found in best]).gather(0, part)
-    return index.add_(part, alpha=_COLUMNS).squeeze(0)
+    return index.add_(part, alpha=width).squeeze(0)
 
 
 def _argmax(scores: Tensor) -> _Best:
