@@ -161,7 +161,7 @@ def _draw(sweeps: list[SweepResult], path: Path, key: str, label: str) -> None:
 
     columns = 4
     rows = -(-len(sweeps) // columns)
-    with mpl.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 8}):
+    with mpl.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none", "font.size": 8, "axes.titlesize": 8}):
         figure = Figure(figsize=(3 * columns, 2.6 * rows), layout="constrained")
         for axes, sweep in zip(figure.subplots(rows, columns, squeeze=False).flat, sweeps, strict=False):
             for side, marker in (("peer", "s"), ("ours", "o")):
